@@ -1,0 +1,119 @@
+# qpsscale: an autoscaler that lives in PostgreSQL
+#
+#	make && make install && make installcheck	on a server of yours
+#	make check		all tests, on private servers that are removed again
+#	make demo		groups being scaled through a compressed day
+#	make bench		speed, beside the same calls made by bare libcurl
+#	make lint		rules of the house that a compiler does not know
+#	make indent		lay the C files out as PostgreSQL does
+#
+# PG_CONFIG names the PostgreSQL to build for.
+
+PG_CONFIG ?= pg_config
+
+# These goals are scripts, which build for themselves and install what is
+# missing.  PGXS stays out of their way: it has a "check" of its own, which
+# says "not supported" and succeeds.
+SCRIPTS_OF_OURS = check demo bench lint indent
+
+ifneq ($(filter $(SCRIPTS_OF_OURS),$(MAKECMDGOALS)),)
+
+.PHONY: $(MAKECMDGOALS)
+
+check:
+	@PG_CONFIG='$(PG_CONFIG)' test/run-check
+demo:
+	@PG_CONFIG='$(PG_CONFIG)' test/demo
+bench:
+	@PG_CONFIG='$(PG_CONFIG)' test/bench/run
+lint:
+	@test/lint
+indent:
+	@test/indent
+
+# Other goals on the same command line go to a make that knows PGXS.
+$(filter-out $(SCRIPTS_OF_OURS),$(MAKECMDGOALS)):
+	@$(MAKE) --no-print-directory $@
+
+else
+
+EXTENSION = qpsscale
+DATA = sql/qpsscale--1.0.0.sql $(wildcard sql/qpsscale--*--*.sql)
+
+# qpsscale.so: what every backend may load.
+MODULE_big = qpsscale
+HOST_PG = module settings shared launcher oneshot functions accounts
+OBJS = $(HOST_PG:%=src/pg/%.o)
+
+# qpsscale_worker.so: what only worker processes load.
+WORKER = qpsscale_worker
+WORKER_PG = worker cycle step store observe explain secrets validate
+WORKER_OBJS = $(WORKER_PG:%=src/pg/%.o) \
+	$(patsubst %.c,%.o,$(sort $(wildcard src/core/*.c src/cloud/*.c src/net/*.c)))
+WORKER_LIBS = -lcurl -ljansson -lcrypto
+
+# Each library shows the names in its map and binds its own symbols to itself:
+# the server loads libraries into one global name space.
+SHLIB_LINK = -Wl,-Bsymbolic -Wl,--version-script=src/pg/qpsscale.map
+WORKER_LINK = -Wl,-Bsymbolic -Wl,--version-script=src/pg/qpsscale_worker.map
+
+PG_CPPFLAGS = -Isrc
+
+REGRESS = $(sort $(patsubst sql/%.sql,%,$(filter-out sql/qpsscale--%,$(wildcard sql/*.sql))))
+ISOLATION = $(sort $(patsubst test/isolation/specs/%.spec,%,$(wildcard test/isolation/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=test/isolation --outputdir=test/isolation --load-extension=qpsscale
+ifeq ($(strip $(ISOLATION)),)
+undefine ISOLATION
+endif
+
+EXTRA_CLEAN = $(WORKER).so $(WORKER_OBJS) \
+	$(addprefix test/isolation/,results output_iso regression.diffs regression.out)
+
+# Inlining into compiled queries gains a control loop nothing, and would refer
+# to symbols that the maps hide.
+override with_llvm = no
+
+# Say what is missing and how to get it, rather than fail in mid-compilation.
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+ifeq ($(wildcard $(PGXS)),)
+$(error PostgreSQL's build files are missing ($(PG_CONFIG) --pgxs finds none). \
+	On Debian: apt-get install postgresql postgresql-server-dev-all, or run test/install-packages)
+endif
+ifeq ($(filter clean distclean uninstall,$(MAKECMDGOALS)),)
+MISSING := $(strip $(shell printf '\043if !__has_include(<%s>)\n"%s"\n\043endif\n' \
+	curl/curl.h libcurl4-openssl-dev jansson.h libjansson-dev openssl/evp.h libssl-dev \
+	| $(or $(CC),cc) $(CPPFLAGS) -E -P -x c - 2>/dev/null))
+ifneq ($(MISSING),)
+$(error Headers are missing. On Debian: apt-get install $(subst ",,$(MISSING)), or run test/install-packages)
+endif
+endif
+
+include $(PGXS)
+
+# PGXS knows no headers: any of them may matter to any object.
+HEADERS_OF_OURS = $(sort $(wildcard src/*/*.h))
+SOURCES_OF_OURS = $(sort $(wildcard src/*/*.c))
+$(OBJS) $(WORKER_OBJS): $(HEADERS_OF_OURS)
+
+# The same stamp in both libraries, taken from all sources, tells a worker that
+# it was started by a server that still runs another build.
+src/pg/module.o src/pg/worker.o: $(SOURCES_OF_OURS)
+src/pg/module.o src/pg/worker.o: override CPPFLAGS += \
+	-DQPSSCALE_BUILD_ID='"$(firstword $(shell cat $(SOURCES_OF_OURS) $(HEADERS_OF_OURS) | cksum))"'
+
+$(MODULE_big)$(DLSUFFIX): src/pg/qpsscale.map
+
+all: $(WORKER)$(DLSUFFIX)
+$(WORKER)$(DLSUFFIX): $(WORKER_OBJS) src/pg/qpsscale_worker.map
+	$(LINK.shared) -o $@ $(WORKER_OBJS) $(LDFLAGS) $(LDFLAGS_SL) $(WORKER_LINK) $(WORKER_LIBS)
+
+.PHONY: install-worker uninstall-worker
+install: install-worker
+install-worker: $(WORKER)$(DLSUFFIX) installdirs
+	$(INSTALL_SHLIB) $(WORKER)$(DLSUFFIX) '$(DESTDIR)$(pkglibdir)/$(WORKER)$(DLSUFFIX)'
+
+uninstall: uninstall-worker
+uninstall-worker:
+	rm -f '$(DESTDIR)$(pkglibdir)/$(WORKER)$(DLSUFFIX)'
+
+endif
