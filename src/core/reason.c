@@ -1,0 +1,248 @@
+/*-------------------------------------------------------------------------
+ * reason.c
+ *		The words for why a group was or was not scaled.
+ *
+ * One table: the string that tables, payloads and alerts carry, and one
+ * sentence for the operator who reads it, with what to do where something
+ * can be done.  The strings are part of the user interface and never change;
+ * the documentation's troubleshooting chapter goes by the same list.
+ *-------------------------------------------------------------------------
+ */
+#include "core/decide.h"
+
+#include <stddef.h>
+
+typedef struct ReasonText
+{
+	const char *name;
+	const char *explanation;
+} ReasonText;
+
+static const ReasonText reasons[QS_REASON_COUNT] = {
+	[QS_REASON_DYNAMIC_SCALE_UP] = {
+		"dynamic_scaling_scale_up",
+		"The load needs more instances than are desired, so the group grows;"
+		" nothing is to be done."
+	},
+	[QS_REASON_DYNAMIC_SCALE_DOWN] = {
+		"dynamic_scaling_scale_down",
+		"The load needs fewer instances than are desired, so the group"
+		" shrinks; nothing is to be done."
+	},
+	[QS_REASON_DYNAMIC_LIMITED_SCALE_UP] = {
+		"dynamic_scaling_limited_scale_up",
+		"The group grows by less than the load needs; raise"
+		" max_scale_up_per_action if it should get there in fewer steps."
+	},
+	[QS_REASON_DYNAMIC_LIMITED_SCALE_DOWN] = {
+		"dynamic_scaling_limited_scale_down",
+		"The group shrinks by less than the load allows; raise"
+		" max_scale_down_per_action or max_scale_down_percent if it should"
+		" get there in fewer steps."
+	},
+	[QS_REASON_QPS_ABOVE_THRESHOLD] = {
+		"qps_above_threshold",
+		"The load per instance is above the upper threshold, so the group"
+		" grows by one step; nothing is to be done."
+	},
+	[QS_REASON_QPS_BELOW_THRESHOLD] = {
+		"qps_below_threshold",
+		"The load per instance is below the lower threshold, so the group"
+		" shrinks by one step; nothing is to be done."
+	},
+	[QS_REASON_QPS_WITHIN_THRESHOLDS] = {
+		"qps_within_thresholds",
+		"The load per instance is between the two thresholds; nothing is to"
+		" be done."
+	},
+	[QS_REASON_AT_MAX_CAPACITY] = {
+		"at_max_capacity",
+		"The load is above the upper threshold, but the group is at its"
+		" maximum; raise the maximum of the policy or of the scaling group."
+	},
+	[QS_REASON_AT_MIN_CAPACITY] = {
+		"at_min_capacity",
+		"The load is below the lower threshold, but the group is at its"
+		" minimum; lower the minimum if fewer instances would do."
+	},
+	[QS_REASON_AT_ASG_MIN_CAPACITY] = {
+		"at_asg_min_capacity",
+		"The load needs fewer instances than the cloud's minimum of the"
+		" scaling group; lower that minimum in the cloud if they should go."
+	},
+	[QS_REASON_AT_ASG_MAX_CAPACITY] = {
+		"at_asg_max_capacity",
+		"The load needs more instances than the cloud's maximum of the"
+		" scaling group; raise that maximum in the cloud."
+	},
+	[QS_REASON_CONSTRAINED_BY_ASG_LIMITS] = {
+		"constrained_by_asg_limits",
+		"The policy's limits and the cloud's limits of the scaling group"
+		" contradict each other and the cloud's hold; make the policy's"
+		" minimum and maximum lie within the cloud's."
+	},
+	[QS_REASON_OPTIMAL_REACHED] = {
+		"optimal_instance_count_reached",
+		"The group has as many instances as the load needs; nothing is to be"
+		" done."
+	},
+	[QS_REASON_METRICS_UNAVAILABLE] = {
+		"metrics_unavailable",
+		"No usable load or capacity was observed, and a group is never"
+		" changed on missing data; run qpsscale_validate for this group and"
+		" look at qpsscale.errors."
+	},
+	[QS_REASON_ASG_STATUS_ERROR] = {
+		"asg_status_error",
+		"The state of the scaling group could not be read or contradicts"
+		" itself; run qpsscale_validate for this group and look at"
+		" qpsscale.errors."
+	},
+	[QS_REASON_SCALING_IN_PROGRESS] = {
+		"scaling_in_progress",
+		"An earlier change of the group is still being carried out; wait, or"
+		" look at the scaling group's activities if it lasts."
+	},
+	[QS_REASON_COOLDOWN_GENERAL] = {
+		"cooldown_general",
+		"The group was changed a short while ago, by this extension or by"
+		" somebody else; wait until blocked_until, or lower"
+		" general_cooldown_seconds."
+	},
+	[QS_REASON_COOLDOWN_SCALE_UP] = {
+		"cooldown_scale_up",
+		"The group grew a short while ago; wait until blocked_until, or lower"
+		" scale_up_cooldown_seconds."
+	},
+	[QS_REASON_COOLDOWN_SCALE_DOWN] = {
+		"cooldown_scale_down",
+		"The group shrank a short while ago; wait until blocked_until, or"
+		" lower scale_down_cooldown_seconds."
+	},
+	[QS_REASON_EVALUATION_ERROR] = {
+		"evaluation_error",
+		"The group could not be evaluated, for instance because its target or"
+		" a threshold is not a positive number; correct its row in"
+		" qpsscale.resource_groups and look at qpsscale.errors."
+	},
+	[QS_REASON_BELOW_LIMIT] = {
+		"below_minimum",
+		"The desired capacity is below the lower limit and is raised to it;"
+		" nothing is to be done unless something else keeps lowering it."
+	},
+	[QS_REASON_ABOVE_LIMIT] = {
+		"above_maximum",
+		"The desired capacity is above the upper limit and is lowered to it;"
+		" nothing is to be done unless something else keeps raising it."
+	},
+	[QS_REASON_AT_POLICY_MIN] = {
+		"at_policy_min_capacity",
+		"The load needs fewer instances than the policy's minimum; lower"
+		" min_instances if they should go."
+	},
+	[QS_REASON_AT_POLICY_MAX] = {
+		"at_policy_max_capacity",
+		"The load needs more instances than the policy or"
+		" qpsscale.max_instances allows; raise max_instances or the setting."
+	},
+	[QS_REASON_METRICS_STALE] = {
+		"metrics_stale",
+		"The newest data point is too old to act on; find out why the monitor"
+		" publishes late, or whether this server's clock is right."
+	},
+	[QS_REASON_METRICS_PARTIAL] = {
+		"metrics_partial",
+		"The group would shrink, but data points are missing from the window;"
+		" wait, or find out why the monitor leaves gaps."
+	},
+	[QS_REASON_WITHIN_TOLERANCE] = {
+		"within_tolerance",
+		"The load per instance is so near to the target that the policy's"
+		" tolerance keeps the group as it is; lower the tolerance if it"
+		" should follow."
+	},
+	[QS_REASON_STABILIZING] = {
+		"scale_down_stabilizing",
+		"The group would shrink, but as many instances were needed within the"
+		" stabilization window; wait until blocked_until, or shorten the"
+		" window."
+	},
+	[QS_REASON_SUSPICIOUS_DROP] = {
+		"suspicious_drop",
+		"The load fell by more than 80 % while the healthy backends stayed"
+		" the same, so a second window is waited for; find out whether the"
+		" metric or the traffic in front of the balancer broke."
+	},
+	[QS_REASON_ACTIVITY_IN_FLIGHT] = {
+		"activity_in_flight",
+		"A change that this extension requested has no known outcome yet; it"
+		" is resolved by reading the group back in one of the next"
+		" evaluations, so wait."
+	},
+	[QS_REASON_ACTIVITY_CHECK_FAILED] = {
+		"activity_check_failed",
+		"The cloud's own activities of the group could not be read, so it is"
+		" not known whether it may be changed; check the account's permission"
+		" to list them and look at qpsscale.errors."
+	},
+	[QS_REASON_ASG_NOT_ACTIVE] = {
+		"asg_not_active",
+		"The cloud would not carry out a change because the scaling group is"
+		" not active; enable it in the cloud."
+	},
+	[QS_REASON_ASG_PROCESS_SUSPENDED] = {
+		"asg_process_suspended",
+		"The scaling group's process for this direction is suspended in the"
+		" cloud; resume it there."
+	},
+	[QS_REASON_SUSPENDED] = {
+		"suspended",
+		"An operator suspended scaling in this direction; call"
+		" qpsscale_resume to end that."
+	},
+	[QS_REASON_CIRCUIT_OPEN] = {
+		"circuit_open",
+		"The last changes failed one after another, so none is tried until"
+		" blocked_until; look at qpsscale.errors and, once the cause is gone,"
+		" call qpsscale_reset_circuit."
+	},
+	[QS_REASON_NOT_ARMED] = {
+		"not_armed",
+		"This is recorded but not carried out, because the database is not"
+		" armed on this machine; call qpsscale_arm if it is the one that"
+		" should scale."
+	},
+	[QS_REASON_EXTENSION_DISABLED] = {
+		"extension_disabled",
+		"This is recorded but not carried out, because qpsscale.enabled is"
+		" off; turn it on and reload the configuration."
+	},
+	[QS_REASON_ROW_LOCKED] = {
+		"row_locked",
+		"Somebody holds a lock on the group's state, so it was left out this"
+		" time; end the transaction that holds it if it lasts."
+	},
+	[QS_REASON_POLICY_CHANGED] = {
+		"policy_changed",
+		"The policy was changed while the group was being evaluated; the next"
+		" evaluation uses the new one, so wait."
+	},
+};
+
+const char *
+qs_reason_name(QsReason reason)
+{
+	size_t		i = (size_t) reason;
+
+	return i < QS_REASON_COUNT ? reasons[i].name : "unknown";
+}
+
+const char *
+qs_reason_explanation(QsReason reason)
+{
+	size_t		i = (size_t) reason;
+
+	if (i < QS_REASON_COUNT)
+		return reasons[i].explanation;
+	return "The reason is not known to this version; look at the server log.";
+}
