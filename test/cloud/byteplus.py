@@ -11,6 +11,7 @@ import re
 import time
 
 import signature
+from datapoints import METHODS, Window
 from groups import is_count
 from traffic import mix
 
@@ -25,7 +26,6 @@ MAX_PAGE_SIZE = 50
 MAX_INSTANCE_IDS = 20
 
 PERIOD_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-METHODS = {"avg": 1.0, "sum": None, "max": 1.25, "min": 0.75}
 METRICS = {
     "loadbalancer": {
         "load_balancer_qps": "Count/Second",
@@ -89,6 +89,7 @@ class Request:
                 self.body = json.loads(body)
             except (ValueError, RecursionError):
                 self.body = None
+        self.instances = None       # Instances as read, None: malformed
         self.ids = self._ids()
 
     def _ids(self):
@@ -98,10 +99,10 @@ class Request:
                or name.startswith("ScalingGroupIds.")]
         if isinstance(self.body, dict):
             instances = self.body.get("Instances")
-            for instance in instances if isinstance(instances, list) else []:
-                wanted = dimensions_of(instance)
-                if wanted and isinstance(wanted.get("ResourceID"), str):
-                    ids.append(wanted["ResourceID"])
+            if isinstance(instances, list):
+                self.instances = [dimensions_of(i) for i in instances]
+                ids.extend([wanted["ResourceID"] for wanted in self.instances
+                            if wanted and "ResourceID" in wanted])
         return ids
 
     def facts(self):
@@ -236,7 +237,7 @@ class Api:
         start, end, period = self._window(body, now)
         unit = self._metric(body)
         methods = self._methods(body)
-        wanted = self._wanted(body, request.region)
+        wanted = self._wanted(body, request)
         times = range(start, end, period)
         if len(times) * max(len(wanted), 1) * len(methods) \
                 > MAX_METRIC_POINTS:
@@ -304,26 +305,26 @@ class Api:
             raise invalid("StatisticsMethods", "A method is not known.")
         return methods
 
-    def _wanted(self, body, region):
+    def _wanted(self, body, request):
         """[(load balancer, dimensions)]; no Instances means all of them."""
         instances = body.get("Instances")
         if instances is None or instances == []:
             return [(lb.alb_id, None)
                     for lb in self.world.traffic.balancers.values()
-                    if lb.region in (None, region)]
+                    if lb.region in (None, request.region)]
         if not isinstance(instances, list):
             raise invalid("Instances", "Instances must be an array.")
         if len(instances) > MAX_METRIC_INSTANCES:
             raise invalid("Instances", "At most %d instances per request."
                           % MAX_METRIC_INSTANCES)
         wanted = {}
-        for instance in instances:
-            dimensions = dimensions_of(instance)
+        for dimensions in request.instances:
             if dimensions is None:
                 raise invalid("Instances", "Dimensions are malformed.")
             alb_id = dimensions.get("ResourceID")
             balancer = self.world.traffic.balancers.get(alb_id)
-            if balancer is not None and balancer.region in (None, region):
+            if balancer is not None and balancer.region in (
+                    None, request.region):
                 wanted[alb_id] = dimensions
         return list(wanted.items())
 
@@ -342,11 +343,10 @@ class Api:
         ids = request.array("ScalingGroupIds", MAX_GROUP_IDS)
         names = request.array("ScalingGroupNames", MAX_GROUP_IDS)
         now = self.world.now()
-        here = self.world.groups.in_region(request.region)
         if ids:
-            found = self._by_id(ids, request.region, here)
+            found = self._by_id(ids, request.region)
         else:
-            found = here
+            found = self.world.groups.in_region(request.region)
         if names:
             found = [g for g in found
                      if (g.settings["name"] or g.id) in names]
@@ -356,7 +356,7 @@ class Api:
         return self._listing("ScalingGroups", [g.json() for g in shown],
                              len(found), page, size)
 
-    def _by_id(self, ids, region, here):
+    def _by_id(self, ids, region):
         """Groups by id: "if the scaling groups you query do not exist,
         other scaling groups are queried"."""
         store = self.world.groups.by_id
@@ -374,6 +374,7 @@ class Api:
                            "A scaling group does not exist.")
         if not unknown or mode == "omit":
             return list(found.values())
+        here = self.world.groups.in_region(region)
         if not found:
             return here
         others = [g for g in here if g.id not in ids][:unknown]
@@ -482,115 +483,3 @@ class Api:
                            "A scaling activity is in progress.")
         group.resize(minimum, maximum, desired, self.world.now(), cause,
                      source)
-
-
-class Window:
-    """The data points of one metric over one time window."""
-
-    def __init__(self, world, now, times, period, sub_namespace, metric):
-        self.world = world
-        self.now = now
-        self.times = times
-        self.period = period
-        self.sub_namespace = sub_namespace
-        self.metric = metric
-        sim_now = world.sim_now()
-        # (timestamp, simulated time, complete fraction).  A point keeps its
-        # real timestamp; its age decides which simulated moment it shows.
-        self.points = []
-        for timestamp in times:
-            # Load balancers publish once a minute, however fine one asks.
-            if timestamp % 60 and period < 60:
-                continue
-            at = round(sim_now - (now - timestamp), 3)
-            done = min((now - timestamp) / period, 1.0)
-            self.points.append((timestamp, at, done))
-
-    def _curve(self, balancer):
-        """The function that a load balancer's metric follows."""
-        own = balancer.metrics.get(self.metric)
-        if own is not None:
-            return own
-        if self.metric in ("load_balancer_qps", "listener_qps"):
-            return balancer.curve
-        healthy = self.metric == "listener_healthy_rs_count"
-        if healthy or self.metric == "listener_unhealthy_rs_count":
-            count = 0
-            for group in self.world.groups.of_alb(balancer.alb_id):
-                group.advance(self.now)
-                count += (group.count("InService", "Protected") if healthy
-                          else group.count("Error"))
-            return lambda t: count
-        return lambda t: 0.0
-
-    def series(self, alb_id, dimensions, method):
-        """One MetricDataResults element as JSON text, or None."""
-        balancer = self.world.traffic.balancers[alb_id]
-        listener = "lsn-" + alb_id
-        allowed = {"ResourceID": alb_id}
-        if self.sub_namespace == "listener":
-            allowed["ListenerID"] = listener
-        if dimensions and any(allowed.get(name) != value
-                              for name, value in dimensions.items()):
-            return None
-        if balancer.series == "omit":
-            return None
-        if balancer.series == "empty":
-            points = "[]"
-        elif balancer.series == "null_points":
-            points = "null"
-        else:
-            points = "[%s]" % ",".join(self._data_points(balancer, method))
-        return self._element(alb_id, method, points)
-
-    def _element(self, alb_id, method, points):
-        name = json.dumps(alb_id)
-        more = ""
-        if self.sub_namespace == "listener":
-            more = ',{"Name":"ListenerID","Value":%s}' % json.dumps(
-                "lsn-" + alb_id)
-        return ('{"Legend":%s,"StatisticsMethods":"%s","Dimensions":'
-                '[{"Name":"ResourceID","Value":%s}%s],"DataPoints":%s}'
-                % (name, method, name, more, points))
-
-    def stray(self):
-        """A series nobody asked for."""
-        return self._element("alb-nobody-asked-for", "avg",
-                             '[{"Timestamp":%d,"Value":987654.0}]'
-                             % self.times[0])
-
-    def _data_points(self, balancer, method):
-        factor = METHODS[method]
-        if factor is None:
-            factor = float(self.period)
-        curve = self._curve(balancer)
-        newest = self.now - balancer.lag
-        shown = []
-        known = [p for p in self.points
-                 if p[0] + (self.period if balancer.lag else 0) <= newest]
-        for index, (timestamp, at, done) in enumerate(known):
-            if done < 1.0 and balancer.incomplete == "omit":
-                continue
-            value = curve(at)
-            if value is None:
-                continue
-            if done < 1.0 and balancer.incomplete == "scaled":
-                value *= done
-            if value != value or not balancer.plain and balancer.is_null(
-                    index, len(known), timestamp, self.period):
-                shown.append(null_point(timestamp, balancer.null_form))
-                continue
-            shown.append('{"Timestamp":%d,"Value":%s}'
-                         % (timestamp, round(value * factor, 3)))
-        if balancer.order == "mixed":
-            return mix(shown)
-        return shown[::-1] if balancer.order == "reversed" else shown
-
-
-def null_point(timestamp, form):
-    """A point without a value, in one of the ways to have none."""
-    if form == "absent":
-        return '{"Timestamp":%d}' % timestamp
-    value = {"null": "null", "nan": "NaN", "infinity": "1e999",
-             "text": '"-"'}[form]
-    return '{"Timestamp":%d,"Value":%s}' % (timestamp, value)

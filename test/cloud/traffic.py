@@ -7,6 +7,7 @@ same question always has the same answer.
 """
 
 import bisect
+import json
 import math
 import zlib
 
@@ -159,8 +160,7 @@ class LoadBalancer:
         self.alb_id = alb_id
         self.script = script
         self.curve = compile_curve(script, start, alb_id)
-        self.constant = (float(script["qps"])
-                         if script["kind"] == "constant" else None)
+        self.quoted = json.dumps(alb_id)
         self.metrics = {}
         extra = script.get("metrics", {})
         if not isinstance(extra, dict):
@@ -180,7 +180,9 @@ class LoadBalancer:
             raise ValueError(
                 'nulls must be "all", "newest", "oldest" or every how many')
         # The common case needs none of the special treatment.
-        self.plain = not self.nulls and self.null_form == "null"
+        self.plain = (not self.nulls and not self.lag
+                      and (self.null_form, self.incomplete, self.order)
+                      == ("null", "scaled", "mixed"))
 
     def is_null(self, index, count, timestamp, period):
         """Whether the point, index-th of count by time, has no value."""
