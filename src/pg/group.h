@@ -1,0 +1,150 @@
+/*-------------------------------------------------------------------------
+ * group.h
+ *		One resource group on its way through a cycle.
+ *
+ * The store fills it from the tables, the observer from the cloud, decide()
+ * adds the decision, and the store writes it back.  All of it lives in the
+ * cycle's memory context.
+ *-------------------------------------------------------------------------
+ */
+#ifndef QPSSCALE_GROUP_H
+#define QPSSCALE_GROUP_H
+
+#include "postgres.h"
+
+#include "cloud/provider.h"
+#include "core/decide.h"
+#include "datatype/timestamp.h"
+
+/* core/ counts microseconds from 1970, PostgreSQL from 2000. */
+#define QPSSCALE_EPOCH_SHIFT \
+	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
+
+static inline int64
+qpsscale_unix_us(TimestampTz at)
+{
+	return (int64) at + QPSSCALE_EPOCH_SHIFT;
+}
+
+static inline TimestampTz
+qpsscale_timestamptz(int64 unix_us)
+{
+	return (TimestampTz) (unix_us - QPSSCALE_EPOCH_SHIFT);
+}
+
+/* Where a group is in the cycle; see the table in src/README.md. */
+typedef enum GroupStage
+{
+	STAGE_OBSERVING,			/* load and capacity are being read */
+	STAGE_CHECKING,				/* about to act: activities, in-service */
+	STAGE_DECIDED,				/* waits for the intent transaction */
+	STAGE_ACTING,				/* intent committed, the call is under way */
+	STAGE_ACTED,				/* waits for the record transaction */
+	STAGE_FINISHED
+} GroupStage;
+
+typedef enum ActivityStatus
+{
+	ACTIVITY_ABSENT,
+	ACTIVITY_REQUESTED,
+	ACTIVITY_UNKNOWN,
+	ACTIVITY_ACCEPTED,
+	ACTIVITY_SUCCESSFUL,
+	ACTIVITY_FAILED,
+	ACTIVITY_SUPERSEDED
+} ActivityStatus;
+
+extern const char *qpsscale_activity_status_name(ActivityStatus status);
+
+/* The group's open activity, as read and as it is to be written. */
+typedef struct GroupActivity
+{
+	int64		id;
+	ActivityStatus status;
+	ActivityStatus resolved;	/* what it becomes in this cycle */
+	const char *resolution;		/* why, for error_message; NULL for none */
+	bool		evaluator_alive;	/* another process may still send it */
+	int			desired;
+	int			base;
+	TimestampTz requested_at;
+	TimestampTz accepted_at;	/* 0 = not accepted */
+} GroupActivity;
+
+/* What the state row said when the cycle began. */
+typedef struct GroupVerdict
+{
+	const char *action;
+	const char *reason;			/* NULL: never evaluated */
+	const char *blocker;
+	int			desired;
+	bool		dry_run;
+	int			capacity;		/* latest_capacity and so on: QS_UNKNOWN = null */
+	int			total;
+	int			in_service;
+	int			min;
+	int			max;
+	int			optimal;
+	bool		blocked_until_set;
+	TimestampTz blocked_until;
+	bool		cooldown_until_set;
+	TimestampTz cooldown_until;
+	const char *error;
+	int			consecutive_errors;
+} GroupVerdict;
+
+struct QpsscaleAccount;
+
+typedef struct QpsscaleGroup
+{
+	/* policy and identity */
+	int64		id;
+	int64		version;
+	const char *name;
+	const char *provider_name;
+	const char *account_name;	/* NULL = default chain */
+	const char *owner;
+	const char *alb_id;
+	const char *asg_id;
+	const char *region;			/* NULL = the account's */
+	bool		enabled;
+	bool		row_dry_run;
+	int			activity_deadline_s;
+	QsPolicy	policy;
+
+	/* state */
+	QsHistory	history;
+	GroupVerdict before;
+	GroupActivity open;
+	bool		has_reference_qps;	/* a suspicious drop is being held */
+	TimestampTz circuit_open_until; /* raw, 0 = null */
+	bool		suspended;		/* raw column */
+	TimestampTz last_action_at; /* raw, 0 = null */
+
+	/* this cycle */
+	GroupStage	stage;
+	const QsProvider *provider;
+	struct QpsscaleAccount *account;
+	QsBatch    *batch;
+	QsTarget	target;
+	int			pending;		/* calls that carry this group's answer */
+	bool		load_reused;	/* not asked again: same published bucket */
+	QsDecision	decision;
+	TimestampTz decided_at;
+	const char *error_source;	/* NULL = no error in this cycle */
+	const char *error_message;
+	QsError		error;
+	bool		error_final;	/* nothing was decided on real data */
+
+	/* outcome */
+	int64		evaluation_id;	/* 0 = verdict unchanged */
+	int64		activity_id;	/* intent or dry-run row of this cycle; 0 = none */
+	const char *activity_key;
+	ActivityStatus outcome;		/* of the intent */
+	bool		outcome_refused;	/* certainly not applied */
+	const char *response;
+	const char *outcome_message;
+	bool		stored;
+	bool		row_locked;
+} QpsscaleGroup;
+
+#endif							/* QPSSCALE_GROUP_H */

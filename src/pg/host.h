@@ -1,0 +1,170 @@
+/*-------------------------------------------------------------------------
+ * host.h
+ *		What the two shared libraries know of each other.
+ *
+ * qpsscale.so (the host: SQL functions, settings, shared memory, launcher) is
+ * mapped into every backend that uses us; qpsscale_worker.so (cycle, net,
+ * cloud, core, with libcurl and jansson) only into worker processes.  A worker
+ * process starts in the host, which loads the second library, compares the
+ * stamps and hands over a QpsscaleHost.  After an upgrade of the files under a
+ * running server the stamps differ: the worker then exits cleanly and status
+ * says "restart required".
+ *-------------------------------------------------------------------------
+ */
+#ifndef QPSSCALE_HOST_H
+#define QPSSCALE_HOST_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "port/atomics.h"
+#include "storage/dsm.h"
+#include "storage/lwlock.h"
+#include "storage/shm_mq.h"
+
+#ifndef QPSSCALE_VERSION
+#define QPSSCALE_VERSION "1.0.0"
+#endif
+
+/* Of the sources that both libraries were built from; given by the Makefile. */
+#ifndef QPSSCALE_BUILD_ID
+#define QPSSCALE_BUILD_ID "unknown"
+#endif
+
+#define QPSSCALE_MAX_DATABASES	32
+#define QPSSCALE_MAX_REQUESTS	128 /* waiting for one resident worker */
+
+/* SQLSTATEs of our own (class QS); listed in README.md. */
+#define QPSSCALE_ERRCODE_NO_WORKER	MAKE_SQLSTATE('Q','S','0','0','1')
+#define QPSSCALE_ERRCODE_TIMEOUT	MAKE_SQLSTATE('Q','S','0','0','2')
+
+typedef struct QpsscaleStamp
+{
+	uint32		magic;			/* QPSSCALE_STAMP_MAGIC */
+	uint32		host_size;		/* sizeof(QpsscaleHost) */
+	char		version[32];
+	char		build_id[32];
+} QpsscaleStamp;
+
+#define QPSSCALE_STAMP_MAGIC	0x51505331
+
+/* Values of the settings; the GUC variables are the members themselves. */
+typedef struct QpsscaleSettings
+{
+	bool		enabled;		/* kill switch */
+	char	   *databases;		/* comma-separated */
+	int			interval_ms;
+	int			metric_period_s;
+	int			initial_delay_s;
+	int			request_timeout_ms;
+	int			cycle_deadline_ms;	/* 0 = interval */
+	int			max_in_flight;
+	int			retention_s;	/* 0 = keep for ever */
+	int			max_instances;	/* hard ceiling for any group, 0 = none */
+	char	   *allowed_hosts;
+	char	   *secrets_dir;
+	char	   *ca_file;
+	char	   *host_id;		/* "" = machine id */
+	char	   *region;			/* of groups whose account names none; "" */
+	bool		detailed_logging;	/* log every decision */
+	int			log_level;		/* elog level from which the worker logs */
+} QpsscaleSettings;
+
+typedef enum QpsscaleRequestKind
+{
+	QPSSCALE_REQUEST_EVALUATE,
+	QPSSCALE_REQUEST_VALIDATE
+} QpsscaleRequestKind;
+
+/*
+ * One call of qpsscale_evaluate() and its kin, in a DSM segment that the
+ * calling backend made; the answer comes back over the queue that follows.
+ * Messages: one type byte, then
+ *	 'r' a JSON text (one row);
+ *	 'e' SQLSTATE (5 bytes), then message, detail and hint, each
+ *		 NUL-terminated ("" for none): the call failed, nothing follows;
+ *	 'd' done, nothing follows.
+ */
+typedef struct QpsscaleRequest
+{
+	uint32		magic;			/* QPSSCALE_REQUEST_MAGIC */
+	QpsscaleRequestKind kind;
+	Oid			database;
+	Oid			role;			/* the caller's current user: only groups whose
+								 * owner it is a member of are touched */
+	bool		all_groups;		/* else group_id */
+	int64		group_id;
+	bool		dry_run;		/* true: nothing is called that changes */
+	Size		queue_offset;	/* of the shm_mq from the segment's start */
+} QpsscaleRequest;
+
+#define QPSSCALE_REQUEST_MAGIC	0x51505232
+#define QPSSCALE_QUEUE_SIZE		65536
+
+/* Shown by qpsscale.stat_worker; written by the worker under the lock. */
+typedef struct QpsscaleWorkerStats
+{
+	TimestampTz started_at;
+	TimestampTz heartbeat_at;	/* last wake */
+	TimestampTz last_tick_started_at;	/* 0 = none yet */
+	TimestampTz last_tick_finished_at;
+	double		last_tick_ms;
+	int64		ticks;
+	int64		groups_evaluated;
+	int64		api_calls;
+	int64		api_errors;
+	int64		transactions;
+	int64		connections_opened;
+	int64		tls_handshakes;
+	int64		requests_served;	/* calls handed over by backends */
+	char		state[64];		/* "idle", "observing", "acting",
+								 * "extension missing", "in recovery", ... */
+	char		last_error[256];
+} QpsscaleWorkerStats;
+
+typedef struct QpsscaleWorkerSlot
+{
+	char		database_name[NAMEDATALEN]; /* "" = free */
+	Oid			database;		/* set by the worker once connected */
+	pid_t		pid;			/* 0 = not running */
+	QpsscaleWorkerStats stats;
+	int			n_requests;
+	dsm_handle	requests[QPSSCALE_MAX_REQUESTS];
+} QpsscaleWorkerSlot;
+
+/* In shared memory if preloaded; nothing in it is a pointer to a process. */
+typedef struct QpsscaleShared
+{
+	LWLock	   *lock;
+	pid_t		launcher_pid;
+	bool		restart_required;	/* a worker met a library of another build */
+	QpsscaleWorkerSlot slots[QPSSCALE_MAX_DATABASES];
+} QpsscaleShared;
+
+typedef struct QpsscaleHost
+{
+	QpsscaleStamp stamp;
+	QpsscaleSettings *settings;
+	QpsscaleShared *shared;		/* NULL when not preloaded */
+	const char *(*host_identity) (void);	/* setting or machine id; "" if
+											 * neither can be read */
+} QpsscaleHost;
+
+/* How a worker process was started. */
+typedef struct QpsscaleLaunch
+{
+	bool		resident;
+	int			slot;			/* resident: index into shared->slots */
+	char		database_name[NAMEDATALEN]; /* resident */
+	Oid			database;		/* one-shot */
+	dsm_handle	request;		/* one-shot */
+} QpsscaleLaunch;
+
+/* Exported by qpsscale_worker.so under these names. */
+#define QPSSCALE_WORKER_LIBRARY	"qpsscale_worker"
+#define QPSSCALE_WORKER_STAMP	"qpsscale_worker_stamp"	/* a QpsscaleStamp */
+#define QPSSCALE_WORKER_RUN		"qpsscale_worker_run"
+typedef void (*QpsscaleWorkerRun) (const QpsscaleHost *host,
+								   const QpsscaleLaunch *launch);
+
+#endif							/* QPSSCALE_HOST_H */
