@@ -4,6 +4,7 @@
 # must leave nothing behind: run-check, demo and bench source it.
 #
 #	. "$root/test/lib/server.sh"
+#	qps_adopt_orphans "$@"			wait for what daemons leave behind
 #	qps_open						a private directory, removed at exit
 #	qps_build [make arguments]		copy of the sources, built and staged there
 #	qps_server_conf FILE...			writes $qps_work/server.conf
@@ -25,8 +26,24 @@ qps_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES CDPATH
 
 qps_work=
-qps_child=
 qps_installed=
+
+# Become the parent of processes that lose theirs, such as a postmaster that
+# pg_ctl started: in a container the first process often waits for nobody, and
+# each would stay as a zombie.  Starts the calling script once more (with the
+# arguments given), since the kernel keeps this property across exec.
+qps_adopt_orphans()
+{
+	if [ "${QPSSCALE_ADOPTS:-}" = $$ ]; then
+		unset QPSSCALE_ADOPTS
+		return
+	fi
+	# 36 is PR_SET_CHILD_SUBREAPER.
+	QPSSCALE_ADOPTS=$$ exec python3 -c '
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+os.execv(sys.argv[1], sys.argv[1:])' "$BASH" "$0" "$@"
+}
 
 # Find PostgreSQL and make the private directory.  Sets qps_work, qps_build,
 # qps_stage, qps_bindir, qps_top (of PGXS) and qps_major.
@@ -90,16 +107,14 @@ qps_exec()
 }
 
 # The same with a limit.  In the background, so that a signal ends this script
-# at once; timeout passes signals on to all that the command has started.
+# at once.
 qps_limited()
 {
 	local seconds=$1 rc=0
 
 	shift
 	qps_exec timeout -k 10 "$seconds" env "$@" &
-	qps_child=$!
-	wait "$qps_child" || rc=$?
-	qps_child=
+	wait $! || rc=$?
 	[ $rc -ne 124 ] || echo "stopped after $seconds s: $*"
 	return $rc
 }
@@ -197,32 +212,45 @@ qps_psql()
 # Processes that still live in the private directory; this script does not.
 qps_processes()
 {
-	find /proc -mindepth 2 -maxdepth 2 -name cwd \
-		\( -lname "$qps_work" -o -lname "$qps_work/*" \) 2>/dev/null |
-		cut -d / -f 3
+	# find fails wherever a process goes away while it looks.
+	{ find /proc -mindepth 2 -maxdepth 2 -name cwd \
+		\( -lname "$qps_work" -o -lname "$qps_work/*" \) 2>/dev/null ||
+		true; } | cut -d / -f 3
 }
 
-# Stop what a suite has left running; true if there was nothing.  Postmasters
-# first and by SIGQUIT, since only they remove their shared memory.
+# Stop what a suite has left running; true if there was nothing.  A server or
+# an initdb that dies half-way leaves its shared memory for ever, and its files
+# may be gone before it is: so freeze all, see what they have mapped, kill them
+# and remove that.
 qps_stop_all()
 {
-	local file pid tries=0 left signal
+	local pids frozen='' maps='' tries=0
 
-	[ -n "$(qps_processes)" ] || return 0
-	while read -r file; do
-		read -r pid <"$file" && kill -QUIT "$pid" 2>/dev/null
-	done < <(find "$qps_work" -name postmaster.pid 2>/dev/null)
-	while left=$(qps_processes) && [ -n "$left" ] && [ $tries -lt 100 ]; do
-		case $tries in
-			0) signal=TERM ;;
-			50) signal=KILL ;;
-			*) signal=0 ;;
-		esac
+	pids=$(qps_processes)
+	[ -n "$pids" ] || return 0
+	while [ "$pids" != "$frozen" ] && [ $tries -lt 50 ]; do
 		# shellcheck disable=SC2086
-		kill "-$signal" $left 2>/dev/null
+		kill -STOP $pids 2>/dev/null
+		frozen=$pids
+		pids=$(qps_processes)
 		tries=$((tries + 1))
-		sleep 0.1
 	done
+	maps=$(for pid in $pids; do cat "/proc/$pid/maps"; done 2>/dev/null)
+
+	tries=0
+	while [ -n "$pids" ] && [ $tries -lt 100 ]; do
+		# shellcheck disable=SC2086
+		kill -KILL $pids 2>/dev/null
+		sleep 0.1
+		pids=$(qps_processes)
+		tries=$((tries + 1))
+	done
+
+	# The inode number of a System V segment is its identifier.
+	awk '$6 ~ /^\/SYSV/ { print $5 }' <<<"$maps" | sort -u |
+		xargs -r -n 1 ipcrm -m 2>/dev/null
+	awk '$6 ~ /^\/dev\/shm\/PostgreSQL\./ { print $6 }' <<<"$maps" | sort -u |
+		xargs -r rm -f
 	return 1
 }
 
@@ -233,10 +261,6 @@ qps_close()
 
 	trap - EXIT
 	trap '' INT TERM HUP
-	if [ -n "$qps_child" ]; then
-		kill -TERM "$qps_child" 2>/dev/null
-		wait "$qps_child" 2>/dev/null
-	fi
 	qps_stop_all || true
 	if [ -n "$qps_installed" ]; then
 		(cd "$qps_build" &&
