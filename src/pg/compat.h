@@ -1,0 +1,69 @@
+/*-------------------------------------------------------------------------
+ * compat.h
+ *		The only file that tests the version of PostgreSQL.
+ *
+ * Each entry gives the newest spelling a name of ours, so that code elsewhere
+ * reads the same for every server from 15 to 19.  Included after postgres.h,
+ * by both libraries.
+ *-------------------------------------------------------------------------
+ */
+#ifndef QPSSCALE_COMPAT_H
+#define QPSSCALE_COMPAT_H
+
+#include "fmgr.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
+#include "utils/wait_event.h"
+
+#if PG_VERSION_NUM < 150000
+#error "qpsscale needs PostgreSQL 15 or later"
+#endif
+
+#if PG_VERSION_NUM >= 180000
+#include "storage/waiteventset.h"
+#endif
+
+/* 18: the magic block carries a name and a version that the server shows. */
+#if PG_VERSION_NUM >= 180000
+#define QPSSCALE_MODULE_MAGIC(module_name, module_version) \
+	PG_MODULE_MAGIC_EXT(.name = module_name, .version = module_version)
+#else
+#define QPSSCALE_MODULE_MAGIC(module_name, module_version) \
+	PG_MODULE_MAGIC
+#endif
+
+/* 18: pg_noreturn goes first; before, an attribute that goes last. */
+#if PG_VERSION_NUM >= 180000
+#define QPSSCALE_NORETURN	pg_noreturn
+#else
+#define QPSSCALE_NORETURN	__attribute__((noreturn))
+#endif
+
+/*
+ * 17: an extension may name its wait events.  The number must be asked for
+ * once per process and kept, as each call takes a lock and looks it up.
+ */
+static inline uint32
+qpsscale_wait_event(const char *name)
+{
+#if PG_VERSION_NUM >= 170000
+	return WaitEventExtensionNew(name);
+#else
+	(void) name;
+	return PG_WAIT_EXTENSION;
+#endif
+}
+
+/* 17: a set belongs to a resource owner (NULL: to the process), not to a
+ * memory context.  Ours live as long as the process. */
+static inline WaitEventSet *
+qpsscale_create_wait_event_set(int n_events)
+{
+#if PG_VERSION_NUM >= 170000
+	return CreateWaitEventSet(NULL, n_events);
+#else
+	return CreateWaitEventSet(TopMemoryContext, n_events);
+#endif
+}
+
+#endif							/* QPSSCALE_COMPAT_H */

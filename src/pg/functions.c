@@ -1,0 +1,415 @@
+/*-------------------------------------------------------------------------
+ * functions.c
+ *		The SQL functions that are written in C.
+ *
+ * Two kinds: those that reach the cloud look at the arguments and the
+ * caller's rights here and hand the call to a worker process (oneshot.c);
+ * the others show what shared memory holds, and answer without it as well.
+ * None is declared STRICT without need: NULL has a meaning of its own.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+#include "pg/compat.h"
+#include "pg/oneshot.h"
+#include "pg/settings.h"
+#include "pg/shared.h"
+
+PG_FUNCTION_INFO_V1(qpsscale_evaluate_all);
+PG_FUNCTION_INFO_V1(qpsscale_evaluate_group);
+PG_FUNCTION_INFO_V1(qpsscale_validate_group);
+PG_FUNCTION_INFO_V1(qpsscale_stat_worker_rows);
+PG_FUNCTION_INFO_V1(qpsscale_host_identity);
+PG_FUNCTION_INFO_V1(qpsscale_is_preloaded);
+PG_FUNCTION_INFO_V1(qpsscale_restart_required);
+PG_FUNCTION_INFO_V1(qpsscale_served);
+
+#define CHECK_COLUMNS			4	/* of qpsscale_validate() */
+#define STAT_WORKER_COLUMNS		18
+
+/* Where the rows of an answer go. */
+typedef struct RowSink
+{
+	ReturnSetInfo *result;
+	MemoryContext row_context;	/* reset after each row */
+} RowSink;
+
+/* ---- may the caller do this to the group? ---- */
+
+/*
+ * Owner of a group as the caller's own snapshot and rights show it: a row that
+ * row security hides does not exist for the caller.
+ */
+static char *
+read_group_owner(int64 group_id)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Oid			types[1] = {INT8OID};
+	Datum		values[1] = {Int64GetDatum(group_id)};
+	char	   *owner = NULL;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args("SELECT g.owner "
+							  "FROM qpsscale.resource_groups g "
+							  "WHERE g.id OPERATOR(pg_catalog.=) $1",
+							  1, types, values, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "resource group %lld cannot be read",
+			 (long long) group_id);
+	if (SPI_processed > 0)
+	{
+		char	   *found = SPI_getvalue(SPI_tuptable->vals[0],
+										 SPI_tuptable->tupdesc, 1);
+
+		owner = MemoryContextStrdup(caller, found != NULL ? found : "");
+	}
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	return owner;
+}
+
+/*
+ * Looked at again by the worker, by which time it may have changed; here it
+ * gives the caller an answer without starting a process.
+ */
+static void
+check_group(int64 group_id)
+{
+	char	   *owner = read_group_owner(group_id);
+	Oid			owner_id;
+
+	if (owner == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_DATA_FOUND),
+				 errmsg("resource group %lld does not exist",
+						(long long) group_id),
+				 errhint("SELECT id, name FROM qpsscale.resource_groups shows the groups there are.")));
+	owner_id = get_role_oid(owner, true);
+	if (!OidIsValid(owner_id) || !has_privs_of_role(GetUserId(), owner_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for resource group %lld",
+						(long long) group_id),
+				 errdetail("Only members of its owner role \"%s\" may evaluate or validate it.",
+						   owner)));
+	pfree(owner);
+}
+
+static int64
+group_argument(FunctionCallInfo fcinfo, int argument)
+{
+	int64		group_id;
+
+	if (PG_ARGISNULL(argument))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("group_id must not be null"),
+				 errhint("qpsscale_evaluate() without a group evaluates all enabled groups.")));
+	group_id = PG_GETARG_INT64(argument);
+	check_group(group_id);
+	return group_id;
+}
+
+static bool
+dry_run_argument(FunctionCallInfo fcinfo, int argument)
+{
+	return !PG_ARGISNULL(argument) && PG_GETARG_BOOL(argument);
+}
+
+/* ---- functions that a worker carries out ---- */
+
+static Datum
+parse_jsonb(const char *json)
+{
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
+}
+
+/* The tuplestore copies what it is given, so a row's memory can go. */
+static void
+put_row(RowSink *sink, Datum *values, bool *nulls)
+{
+	tuplestore_putvalues(sink->result->setResult, sink->result->setDesc,
+						 values, nulls);
+}
+
+static void
+put_evaluation(void *context, const char *json)
+{
+	RowSink    *sink = context;
+	MemoryContext caller = MemoryContextSwitchTo(sink->row_context);
+	Datum		value = parse_jsonb(json);
+	bool		null = false;
+
+	put_row(sink, &value, &null);
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(sink->row_context);
+}
+
+/* A string of a JSON object as text; NULL where it is null or missing. */
+static Datum
+text_member(Jsonb *object, const char *key, bool *null)
+{
+	JsonbValue *value = getKeyJsonValueFromContainer(&object->root, key,
+													 strlen(key), NULL);
+
+	*null = value == NULL || value->type == jbvNull;
+	if (*null)
+		return (Datum) 0;
+	if (value->type != jbvString)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("the qpsscale worker sent a check whose \"%s\" is not a string",
+						key)));
+	return PointerGetDatum(cstring_to_text_with_len(value->val.string.val,
+													value->val.string.len));
+}
+
+static void
+put_check(void *context, const char *json)
+{
+	static const char *const members[CHECK_COLUMNS] =
+	{"check", "status", "detail", "hint"};
+	RowSink    *sink = context;
+	MemoryContext caller = MemoryContextSwitchTo(sink->row_context);
+	Jsonb	   *object = DatumGetJsonbP(parse_jsonb(json));
+	Datum		values[CHECK_COLUMNS];
+	bool		nulls[CHECK_COLUMNS];
+
+	if (!JB_ROOT_IS_OBJECT(object))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("the qpsscale worker sent a check that is not an object")));
+	for (int i = 0; i < CHECK_COLUMNS; i++)
+		values[i] = text_member(object, members[i], &nulls[i]);
+	put_row(sink, values, nulls);
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(sink->row_context);
+}
+
+/* The declared result must be what we fill it with, whatever a hand-made
+ * CREATE FUNCTION says. */
+static void
+check_result(const ReturnSetInfo *result, const Oid *types, int n_types)
+{
+	bool		right = result->setDesc->natts == n_types;
+
+	for (int i = 0; right && i < n_types; i++)
+		right = TupleDescAttr(result->setDesc, i)->atttypid == types[i];
+	if (!right)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("function was declared with another result than this version of qpsscale returns"),
+				 errhint("Run ALTER EXTENSION qpsscale UPDATE.")));
+}
+
+static void
+call_worker(FunctionCallInfo fcinfo, const QpsscaleCallSpec *spec,
+			QpsscaleRowCallback row, const Oid *types, int n_types)
+{
+	RowSink		sink;
+
+	/* A single jsonb column has no row type to look up: take the caller's. */
+	InitMaterializedSRF(fcinfo, n_types == 1 ? MAT_SRF_USE_EXPECTED_DESC : 0);
+	sink.result = (ReturnSetInfo *) fcinfo->resultinfo;
+	check_result(sink.result, types, n_types);
+	sink.row_context = AllocSetContextCreate(CurrentMemoryContext,
+											 "qpsscale row",
+											 ALLOCSET_DEFAULT_SIZES);
+	qpsscale_call(spec, row, &sink);
+	MemoryContextDelete(sink.row_context);
+}
+
+static void
+call_evaluate(FunctionCallInfo fcinfo, QpsscaleCallSpec *spec)
+{
+	static const Oid types[1] = {JSONBOID};
+
+	spec->function = "qpsscale_evaluate";
+	spec->kind = QPSSCALE_REQUEST_EVALUATE;
+	call_worker(fcinfo, spec, put_evaluation, types, 1);
+}
+
+/* qpsscale_evaluate(dry_run boolean) */
+Datum
+qpsscale_evaluate_all(PG_FUNCTION_ARGS)
+{
+	QpsscaleCallSpec spec = {0};
+
+	spec.all_groups = true;
+	spec.dry_run = dry_run_argument(fcinfo, 0);
+	call_evaluate(fcinfo, &spec);
+	return (Datum) 0;
+}
+
+/* qpsscale_evaluate(group_id bigint, dry_run boolean) */
+Datum
+qpsscale_evaluate_group(PG_FUNCTION_ARGS)
+{
+	QpsscaleCallSpec spec = {0};
+
+	spec.group_id = group_argument(fcinfo, 0);
+	spec.dry_run = dry_run_argument(fcinfo, 1);
+	call_evaluate(fcinfo, &spec);
+	return (Datum) 0;
+}
+
+/* qpsscale_validate(group_id bigint) */
+Datum
+qpsscale_validate_group(PG_FUNCTION_ARGS)
+{
+	static const Oid types[CHECK_COLUMNS] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	QpsscaleCallSpec spec = {0};
+
+	spec.function = "qpsscale_validate";
+	spec.kind = QPSSCALE_REQUEST_VALIDATE;
+	spec.group_id = group_argument(fcinfo, 0);
+	spec.dry_run = true;
+	call_worker(fcinfo, &spec, put_check, types, CHECK_COLUMNS);
+	return (Datum) 0;
+}
+
+/* ---- functions that look at this server ---- */
+
+/*
+ * Text that another process left in shared memory may be in the encoding of
+ * another database; what is not valid here loses its non-ASCII bytes.
+ */
+static Datum
+foreign_text(const char *text)
+{
+	char	   *copy = pstrdup(text);
+
+	if (!pg_verify_mbstr(GetDatabaseEncoding(), copy, strlen(copy), true))
+		for (char *c = copy; *c != '\0'; c++)
+			if (IS_HIGHBIT_SET(*c))
+				*c = '?';
+	return CStringGetTextDatum(copy);
+}
+
+static void
+put_time(Datum *value, bool *null, TimestampTz time)
+{
+	*null = time == 0;
+	*value = TimestampTzGetDatum(time);
+}
+
+static void
+put_slot(RowSink *sink, const QpsscaleWorkerSlot *slot, bool restart_required)
+{
+	const QpsscaleWorkerStats *stats = &slot->stats;
+	Datum		values[STAT_WORKER_COLUMNS];
+	bool		nulls[STAT_WORKER_COLUMNS] = {0};
+	int			i = 0;
+
+	values[i++] = foreign_text(slot->database_name);
+	nulls[i] = slot->pid == 0;
+	values[i++] = Int32GetDatum(slot->pid);
+	values[i++] = foreign_text(stats->state);
+	put_time(&values[i], &nulls[i], stats->started_at), i++;
+	put_time(&values[i], &nulls[i], stats->heartbeat_at), i++;
+	put_time(&values[i], &nulls[i], stats->last_tick_started_at), i++;
+	put_time(&values[i], &nulls[i], stats->last_tick_finished_at), i++;
+	nulls[i] = stats->last_tick_finished_at == 0;
+	values[i++] = Float8GetDatum(stats->last_tick_ms);
+	values[i++] = Int64GetDatum(stats->ticks);
+	values[i++] = Int64GetDatum(stats->groups_evaluated);
+	values[i++] = Int64GetDatum(stats->api_calls);
+	values[i++] = Int64GetDatum(stats->api_errors);
+	values[i++] = Int64GetDatum(stats->transactions);
+	values[i++] = Int64GetDatum(stats->connections_opened);
+	values[i++] = Int64GetDatum(stats->tls_handshakes);
+	values[i++] = Int64GetDatum(stats->requests_served);
+	nulls[i] = stats->last_error[0] == '\0';
+	values[i] = nulls[i] ? (Datum) 0 : foreign_text(stats->last_error);
+	i++;
+	values[i++] = BoolGetDatum(restart_required);
+	Assert(i == STAT_WORKER_COLUMNS);
+	put_row(sink, values, nulls);
+}
+
+/* A copy of the slots, so that the lock is not held while rows are made. */
+static QpsscaleWorkerSlot *
+copy_slots(bool *restart_required)
+{
+	QpsscaleWorkerSlot *slots = palloc(sizeof(qpsscale_shared->slots));
+
+	LWLockAcquire(qpsscale_shared->lock, LW_SHARED);
+	memcpy(slots, qpsscale_shared->slots, sizeof(qpsscale_shared->slots));
+	*restart_required = qpsscale_shared->restart_required;
+	LWLockRelease(qpsscale_shared->lock);
+	return slots;
+}
+
+/* One row per slot in use; none where qpsscale is not preloaded. */
+Datum
+qpsscale_stat_worker_rows(PG_FUNCTION_ARGS)
+{
+	static const Oid types[STAT_WORKER_COLUMNS] = {
+		TEXTOID, INT4OID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+		TIMESTAMPTZOID, TIMESTAMPTZOID, FLOAT8OID, INT8OID, INT8OID, INT8OID,
+		INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, BOOLOID
+	};
+	RowSink		sink = {0};
+	QpsscaleWorkerSlot *slots;
+	bool		restart_required;
+
+	InitMaterializedSRF(fcinfo, 0);
+	sink.result = (ReturnSetInfo *) fcinfo->resultinfo;
+	check_result(sink.result, types, STAT_WORKER_COLUMNS);
+	if (qpsscale_shared == NULL)
+		return (Datum) 0;
+
+	slots = copy_slots(&restart_required);
+	for (int i = 0; i < QPSSCALE_MAX_DATABASES; i++)
+		if (slots[i].database_name[0] != '\0')
+			put_slot(&sink, &slots[i], restart_required);
+	pfree(slots);
+	return (Datum) 0;
+}
+
+/* "" where neither the setting nor the machine has one. */
+Datum
+qpsscale_host_identity(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(qpsscale_settings_host_identity()));
+}
+
+Datum
+qpsscale_is_preloaded(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(qpsscale_shared != NULL);
+}
+
+Datum
+qpsscale_restart_required(PG_FUNCTION_ARGS)
+{
+	bool		required = false;
+
+	if (qpsscale_shared != NULL)
+	{
+		LWLockAcquire(qpsscale_shared->lock, LW_SHARED);
+		required = qpsscale_shared->restart_required;
+		LWLockRelease(qpsscale_shared->lock);
+	}
+	PG_RETURN_BOOL(required);
+}
+
+/* Does a live resident worker serve this database? */
+Datum
+qpsscale_served(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(qpsscale_database_is_served(MyDatabaseId));
+}

@@ -1,0 +1,326 @@
+/*-------------------------------------------------------------------------
+ * shared.c
+ *		Shared memory: one slot per database that has a resident worker.
+ *
+ * The lock is held for copying and comparing only: no function is called
+ * under it that can wait, and none that can raise an error.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "storage/shmem.h"
+#include "utils/timestamp.h"
+
+#include "pg/shared.h"
+
+#define TRANCHE		"qpsscale"
+
+QpsscaleShared *qpsscale_shared = NULL;
+
+static shmem_request_hook_type previous_request_hook = NULL;
+static shmem_startup_hook_type previous_startup_hook = NULL;
+
+static void
+request_memory(void)
+{
+	if (previous_request_hook)
+		previous_request_hook();
+	RequestAddinShmemSpace(MAXALIGN(sizeof(QpsscaleShared)));
+	RequestNamedLWLockTranche(TRANCHE, 1);
+}
+
+/*
+ * Also runs when the postmaster makes shared memory anew after a crash; then
+ * everything starts from zero, as no process of before is left.
+ */
+static void
+make_memory(void)
+{
+	bool		found;
+
+	if (previous_startup_hook)
+		previous_startup_hook();
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	qpsscale_shared = ShmemInitStruct("qpsscale", sizeof(QpsscaleShared),
+									  &found);
+	if (!found)
+	{
+		memset(qpsscale_shared, 0, sizeof(QpsscaleShared));
+		qpsscale_shared->lock = &(GetNamedLWLockTranche(TRANCHE))->lock;
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+void
+qpsscale_shared_request(void)
+{
+	previous_request_hook = shmem_request_hook;
+	shmem_request_hook = request_memory;
+	previous_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = make_memory;
+}
+
+static QpsscaleWorkerSlot *
+slot_of(int slot)
+{
+	Assert(slot >= 0 && slot < QPSSCALE_MAX_DATABASES);
+	return &qpsscale_shared->slots[slot];
+}
+
+int
+qpsscale_slot_take(const char *database_name)
+{
+	int			found = -1;
+
+	LWLockAcquire(qpsscale_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < QPSSCALE_MAX_DATABASES; i++)
+	{
+		const char *name = slot_of(i)->database_name;
+
+		if (strcmp(name, database_name) == 0)
+		{
+			found = i;
+			break;
+		}
+		if (name[0] == '\0' && found < 0)
+			found = i;
+	}
+	if (found >= 0 && slot_of(found)->database_name[0] == '\0')
+	{
+		memset(slot_of(found), 0, sizeof(QpsscaleWorkerSlot));
+		strlcpy(slot_of(found)->database_name, database_name, NAMEDATALEN);
+		strlcpy(slot_of(found)->stats.state, QPSSCALE_STATE_NOT_RUNNING,
+				sizeof(slot_of(found)->stats.state));
+	}
+	LWLockRelease(qpsscale_shared->lock);
+	return found;
+}
+
+void
+qpsscale_slot_free(int slot)
+{
+	LWLockAcquire(qpsscale_shared->lock, LW_EXCLUSIVE);
+	memset(slot_of(slot), 0, sizeof(QpsscaleWorkerSlot));
+	LWLockRelease(qpsscale_shared->lock);
+}
+
+/* Frees the slot of its process, but for what it left to be read. */
+static void
+forget_process(QpsscaleWorkerSlot *slot)
+{
+	slot->pid = 0;
+	slot->database = InvalidOid;
+}
+
+/*
+ * A worker clears its pid when it exits, and one that cannot takes the whole
+ * server down with it, which clears everything.  The test for a process that
+ * is gone is for the case that one of these two is ever not true.
+ */
+pid_t
+qpsscale_slot_pid(int slot)
+{
+	pid_t		pid;
+
+	LWLockAcquire(qpsscale_shared->lock, LW_EXCLUSIVE);
+	pid = slot_of(slot)->pid;
+	if (pid != 0 && kill(pid, 0) != 0 && errno == ESRCH)
+	{
+		forget_process(slot_of(slot));
+		pid = 0;
+	}
+	LWLockRelease(qpsscale_shared->lock);
+	return pid;
+}
+
+void
+qpsscale_slot_read(int slot, char *database_name, char *state,
+				   char *last_error)
+{
+	const QpsscaleWorkerSlot *from = slot_of(slot);
+
+	LWLockAcquire(qpsscale_shared->lock, LW_SHARED);
+	if (database_name)
+		strlcpy(database_name, from->database_name, NAMEDATALEN);
+	if (state)
+		strlcpy(state, from->stats.state, sizeof(from->stats.state));
+	if (last_error)
+		strlcpy(last_error, from->stats.last_error,
+				sizeof(from->stats.last_error));
+	LWLockRelease(qpsscale_shared->lock);
+}
+
+void
+qpsscale_slot_write(int slot, const char *state, const char *last_error)
+{
+	QpsscaleWorkerStats *stats = &slot_of(slot)->stats;
+
+	LWLockAcquire(qpsscale_shared->lock, LW_EXCLUSIVE);
+	if (state)
+		strlcpy(stats->state, state, sizeof(stats->state));
+	if (last_error)
+		strlcpy(stats->last_error, last_error, sizeof(stats->last_error));
+	LWLockRelease(qpsscale_shared->lock);
+}
+
+/* Exit callback of a resident worker; the slot may be another's by now. */
+static void
+release_slot(int code, Datum arg)
+{
+	QpsscaleWorkerSlot *slot = slot_of(DatumGetInt32(arg));
+
+	LWLockAcquire(qpsscale_shared->lock, LW_EXCLUSIVE);
+	if (slot->pid == MyProcPid)
+		forget_process(slot);
+	LWLockRelease(qpsscale_shared->lock);
+}
+
+/*
+ * The statistics start anew with each process; only the last error stays, as
+ * it usually says why the process before ended.
+ */
+bool
+qpsscale_slot_claim(int slot, const char *database_name)
+{
+	QpsscaleWorkerSlot *mine;
+	bool		claimed = false;
+
+	if (slot < 0 || slot >= QPSSCALE_MAX_DATABASES || qpsscale_shared == NULL)
+		return false;
+	mine = slot_of(slot);
+
+	LWLockAcquire(qpsscale_shared->lock, LW_EXCLUSIVE);
+	if (mine->pid == 0 && strcmp(mine->database_name, database_name) == 0)
+	{
+		QpsscaleWorkerStats fresh = {0};
+
+		fresh.started_at = GetCurrentTimestamp();
+		fresh.heartbeat_at = fresh.started_at;
+		strlcpy(fresh.state, QPSSCALE_STATE_STARTING, sizeof(fresh.state));
+		strlcpy(fresh.last_error, mine->stats.last_error,
+				sizeof(fresh.last_error));
+		mine->stats = fresh;
+		mine->pid = MyProcPid;
+		mine->database = InvalidOid;
+		claimed = true;
+	}
+	LWLockRelease(qpsscale_shared->lock);
+
+	if (claimed)
+		before_shmem_exit(release_slot, Int32GetDatum(slot));
+	return claimed;
+}
+
+/* Slot and process that serve a database; false when there is none. */
+static bool
+find_worker(Oid database, QpsscaleListing *listing)
+{
+	bool		found = false;
+
+	if (qpsscale_shared == NULL || !OidIsValid(database))
+		return false;
+
+	LWLockAcquire(qpsscale_shared->lock, LW_SHARED);
+	for (int i = 0; i < QPSSCALE_MAX_DATABASES && !found; i++)
+	{
+		const QpsscaleWorkerSlot *slot = slot_of(i);
+
+		if (slot->database_name[0] != '\0' && slot->pid != 0 &&
+			slot->database == database)
+		{
+			listing->slot = i;
+			listing->pid = slot->pid;
+			found = true;
+		}
+	}
+	LWLockRelease(qpsscale_shared->lock);
+	return found;
+}
+
+bool
+qpsscale_database_is_served(Oid database)
+{
+	QpsscaleListing listing;
+
+	return find_worker(database, &listing) &&
+		BackendPidGetProc(listing.pid) != NULL;
+}
+
+static int
+find_request(const QpsscaleWorkerSlot *slot, dsm_handle request)
+{
+	for (int i = 0; i < slot->n_requests; i++)
+		if (slot->requests[i] == request)
+			return i;
+	return -1;
+}
+
+bool
+qpsscale_request_list(Oid database, dsm_handle request,
+					  QpsscaleListing *listing)
+{
+	QpsscaleWorkerSlot *slot;
+	PGPROC	   *worker;
+	bool		listed = false;
+
+	if (!find_worker(database, listing))
+		return false;
+	worker = BackendPidGetProc(listing->pid);
+	if (worker == NULL)
+		return false;
+
+	slot = slot_of(listing->slot);
+	LWLockAcquire(qpsscale_shared->lock, LW_EXCLUSIVE);
+	if (slot->pid == listing->pid && slot->database == database &&
+		slot->n_requests < QPSSCALE_MAX_REQUESTS)
+	{
+		slot->requests[slot->n_requests++] = request;
+		listed = true;
+	}
+	LWLockRelease(qpsscale_shared->lock);
+
+	/* At worst it wakes a process that has since taken the place of ours. */
+	if (listed)
+		SetLatch(&worker->procLatch);
+	return listed;
+}
+
+bool
+qpsscale_request_is_listed(const QpsscaleListing *listing, dsm_handle request,
+						   pid_t *pid)
+{
+	const QpsscaleWorkerSlot *slot = slot_of(listing->slot);
+	bool		listed;
+
+	LWLockAcquire(qpsscale_shared->lock, LW_SHARED);
+	listed = find_request(slot, request) >= 0;
+	*pid = slot->pid;
+	LWLockRelease(qpsscale_shared->lock);
+	return listed;
+}
+
+bool
+qpsscale_request_withdraw(const QpsscaleListing *listing, dsm_handle request)
+{
+	QpsscaleWorkerSlot *slot = slot_of(listing->slot);
+	int			place;
+
+	LWLockAcquire(qpsscale_shared->lock, LW_EXCLUSIVE);
+	place = find_request(slot, request);
+	if (place >= 0)
+	{
+		slot->n_requests--;
+		memmove(&slot->requests[place], &slot->requests[place + 1],
+				(slot->n_requests - place) * sizeof(dsm_handle));
+	}
+	LWLockRelease(qpsscale_shared->lock);
+	return place >= 0;
+}
