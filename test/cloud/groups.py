@@ -9,6 +9,7 @@ import json
 import time
 
 NEVER = float("inf")
+MAX_HISTORY = 1000              # changes and activities that a group keeps
 
 LIFECYCLES = ("Active", "InActive", "Deleting", "Locked", "CoolingDown",
               "Unknown", "Error")
@@ -270,6 +271,7 @@ class Group:
             "time": now, "request_id": cause, "source": source,
             "from": self.desired, "to": desired,
             "min": minimum, "max": maximum, "total": len(self.instances)})
+        del self.history[:-MAX_HISTORY]
         self.minimum = minimum
         self.maximum = maximum
         self.desired = desired
@@ -323,6 +325,7 @@ class Group:
         self.activities.append(Activity(
             self._activity_id(), delta, now, due, result, "Manual", cause,
             [i.id for i in instances], before))
+        del self.activities[:-MAX_HISTORY]
         self.next_due = min(self.next_due, due)
         self._json = None
         self.advance(now)

@@ -9,7 +9,7 @@ from faults import FaultList
 from groups import Group, GroupStore
 from traffic import Traffic
 
-MAX_LOG_ENTRIES = 200000
+MAX_LOG_ENTRIES = 20000         # some 4 kB each at most
 
 # Options of the whole cloud: name -> allowed values or a type; the first, or
 # the value beside the type, is the default.
