@@ -1,0 +1,75 @@
+/*-------------------------------------------------------------------------
+ * account.h
+ *		A cloud account as values: where its API is and how to sign for it.
+ *
+ * Filled by pg/ from a foreign server, a user mapping and the referenced
+ * secrets, or from the environment (the provider's default chain).  cloud/
+ * never reads a file, a variable or a clock; lookups are callbacks.
+ *-------------------------------------------------------------------------
+ */
+#ifndef QS_ACCOUNT_H
+#define QS_ACCOUNT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/error.h"
+
+#define QS_SECRET_MAX		4096	/* bytes of one secret, terminator included */
+#define QS_SIGNING_KEYS		4
+
+typedef struct QsCredentials
+{
+	char		access_key_id[256];
+	char		secret_access_key[QS_SECRET_MAX];
+	char		session_token[QS_SECRET_MAX];	/* "" for none */
+} QsCredentials;
+
+/* The key derived for a day, region and service: 6 us instead of 14. */
+typedef struct QsSigningKey
+{
+	char		scope[160];		/* "20240102/region/service", "" = empty */
+	unsigned char key[32];
+} QsSigningKey;
+
+typedef struct QsAccount
+{
+	const char *name;			/* foreign server, or "default" */
+	const char *region;			/* of groups that name none; NULL for none */
+
+	/* NULL = the provider's default.  An endpoint is "https://host[:port]". */
+	const char *endpoint;		/* for every service of this account */
+	const char *autoscaling_endpoint;
+	const char *monitor_endpoint;
+	const char *autoscaling_service;	/* signing service names */
+	const char *monitor_service;
+	const char *ca_file;
+	bool		rate_limits_off;
+
+	QsCredentials credentials;	/* cleansed by qs_account_cleanse() */
+	QsSigningKey signing_keys[QS_SIGNING_KEYS];
+	int			next_signing_key;
+
+	/* What listing said last: total number of scaling groups per region is
+	 * kept by the caller across cycles (QsRegionMemory in provider.h). */
+} QsAccount;
+
+/* Looks a variable up; NULL when it is not set. */
+typedef const char *(*QsLookup) (void *context, const char *name);
+
+/*
+ * The first original's and BytePlus' environment variables: BYTEPLUS_ACCESS_KEY
+ * or _ACCESS_KEY_ID, BYTEPLUS_SECRET_KEY or _SECRET_ACCESS_KEY,
+ * BYTEPLUS_SESSION_TOKEN, then ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN.
+ * false with class CREDENTIAL and a message that names the variables.
+ */
+extern bool qs_credentials_from_environment(const char *provider,
+											QsLookup lookup, void *context,
+											QsCredentials *credentials,
+											QsError *error);
+
+/* Overwrites secrets and derived keys. */
+extern void qs_account_cleanse(QsAccount *account);
+
+#endif							/* QS_ACCOUNT_H */

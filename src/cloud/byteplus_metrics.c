@@ -1,0 +1,455 @@
+/*-------------------------------------------------------------------------
+ * byteplus_metrics.c
+ *		Queries per second of load balancers: CloudMonitor's GetMetricData.
+ *
+ * One request carries up to 50 load balancers.  Neither the order of series
+ * and points nor what stands for "no data" is documented, so a series is
+ * known by its ResourceID, a point by its time, and what is absent, null or
+ * nonsense is a missing point and never a zero.
+ *-------------------------------------------------------------------------
+ */
+#include "cloud/byteplus.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Fine buckets for windows up to ten minutes, as the first original had. */
+#define FINE_PERIOD_S		60
+#define COARSE_PERIOD_S		300
+#define FINE_WINDOW_S		600
+#define LONGEST_WINDOW_S	86400	/* EndTime - StartTime, vendor's tool */
+
+/* EndTime in the future is refused: stay this far behind the cloud's clock. */
+#define CLOCK_MARGIN_S		5
+
+/* More is garbage, and sums of less cannot overflow. */
+#define HIGHEST_QPS			1e15
+
+typedef struct Point
+{
+	int64_t		at_s;
+	double		value;
+	size_t		position;		/* in the reply: the last of equals wins */
+} Point;
+
+/* Points of one series; the memory is used for the next one again. */
+typedef struct PointList
+{
+	Point	   *points;
+	size_t		n;
+	size_t		capacity;
+	bool		sorted;
+} PointList;
+
+/*
+ * The window ends at the last full bucket of the cloud's clock.  Both ends
+ * are multiples of the period, because the server shifts them otherwise.
+ */
+static void
+place_window(QsCall *call, int64_t now_us)
+{
+	int64_t		length = call->window_end_s - call->window_start_s;
+	int64_t		latest = qs_byteplus_cloud_time_s(call->memory, now_us) -
+		CLOCK_MARGIN_S;
+
+	call->window_end_s = latest / call->period_s * call->period_s;
+	call->window_start_s = call->window_end_s - length;
+}
+
+bool
+qs_byteplus_load_body(QsArena *arena, QsBytePlusCall *call, int64_t now_us,
+					  QsError *error)
+{
+	static const char format[] = "{\"MetricName\":\"load_balancer_qps\","
+		"\"StartTime\":%lld,\"EndTime\":%lld,\"Namespace\":\"VCM_ALB\","
+		"\"SubNamespace\":\"loadbalancer\",\"Period\":\"%s\","
+		"\"Instances\":[%s]}";
+	static const char before[] = "{\"Dimensions\":[{\"Name\":\"ResourceID\","
+		"\"Value\":\"";
+	static const char after[] = "\"}]}";
+	size_t		length = 1;
+	char	   *instances;
+	char	   *body;
+	char	   *p;
+
+	place_window(&call->base, now_us);
+	for (int i = 0; i < call->ids.n_ids; i++)
+		length += sizeof(before) + sizeof(after) + strlen(call->ids.ids[i]);
+	instances = p = qs_arena_alloc(arena, length);
+	if (instances == NULL)
+		return qs_byteplus_no_memory(error);
+
+	/* ids were checked: none needs to be escaped */
+	for (int i = 0; i < call->ids.n_ids; i++)
+	{
+		if (i > 0)
+			*p++ = ',';
+		p = stpcpy(p, before);
+		p = stpcpy(p, call->ids.ids[i]);
+		p = stpcpy(p, after);
+	}
+	*p = '\0';
+	body = qs_arena_printf(arena, format,
+						   (long long) call->base.window_start_s,
+						   (long long) call->base.window_end_s,
+						   call->base.period_s == FINE_PERIOD_S ? "1m" : "5m",
+						   instances);
+	if (body == NULL)
+		return qs_byteplus_no_memory(error);
+	call->base.request.body = body;
+	call->base.request.body_length = strlen(body);
+	return true;
+}
+
+/* One request for a slice of the load balancers. */
+static bool
+add_load_call(QsArena *arena, const QsBatch *batch, const QsIdIndex *albs,
+			  int64_t window_s, int64_t period_s, int64_t now_us,
+			  QsCallList *calls, QsError *error)
+{
+	QsBytePlusCall *call;
+	QsTarget  **targets;
+	int			n;
+
+	targets = qs_id_index_targets(albs, &n);
+	call = qs_byteplus_call_new(arena, batch, QS_CALL_LOAD, targets, n);
+	if (call == NULL)
+		return qs_byteplus_no_memory(error);
+	call->ids = *albs;
+	call->query = "Action=GetMetricData&Version=2018-01-01";
+	call->base.period_s = period_s;
+	call->base.window_end_s = window_s;
+	if (!qs_byteplus_load_body(arena, call, now_us, error) ||
+		!qs_byteplus_sign(arena, call, now_us, error))
+		return false;
+	if (!qs_call_list_add(arena, calls, &call->base))
+		return qs_byteplus_no_memory(error);
+	return true;
+}
+
+/*
+ * Long windows take smaller batches rather than longer buckets: the newest
+ * bucket should stay new.  One point more than the window holds is reckoned
+ * with, since the server may count both ends.
+ */
+bool
+qs_byteplus_ask_load(QsArena *arena, const QsBatch *batch,
+					 const QsIdIndex *albs, int metric_period_s,
+					 int64_t now_us, QsCallList *calls, QsError *error)
+{
+	int64_t		window_s = metric_period_s;
+	int64_t		period_s;
+	int64_t		batch_size;
+
+	if (window_s > LONGEST_WINDOW_S)
+		window_s = LONGEST_WINDOW_S;
+	period_s = window_s <= FINE_WINDOW_S ? FINE_PERIOD_S : COARSE_PERIOD_S;
+	if (window_s < period_s)
+		window_s = period_s;
+	window_s = (window_s + period_s - 1) / period_s * period_s;
+	batch_size = QS_BYTEPLUS_LOAD_POINTS / (window_s / period_s + 1);
+	if (batch_size > QS_BYTEPLUS_LOAD_IDS)
+		batch_size = QS_BYTEPLUS_LOAD_IDS;
+
+	for (int i = 0; i < albs->n_ids; i += (int) batch_size)
+	{
+		QsIdIndex	slice = qs_id_index_slice(albs, i, (int) batch_size);
+
+		if (!add_load_call(arena, batch, &slice, window_s, period_s, now_us,
+						   calls, error))
+			return false;
+	}
+	return true;
+}
+
+/* A refusal that one id may have caused: ask for each half alone. */
+static bool
+ask_halves(QsArena *arena, QsBytePlusCall *call, int64_t now_us,
+		   QsCallList *follow_up, QsError *error)
+{
+	QsBatch		batch = qs_byteplus_batch_of(&call->base);
+	int64_t		window_s = call->base.window_end_s -
+		call->base.window_start_s;
+	int			half = (call->ids.n_ids + 1) / 2;
+
+	for (int from = 0; from < call->ids.n_ids; from += half)
+	{
+		QsIdIndex	slice = qs_id_index_slice(&call->ids, from, half);
+
+		if (!add_load_call(arena, &batch, &slice, window_s,
+						   call->base.period_s, now_us, follow_up, error))
+			return false;
+	}
+	return true;
+}
+
+static bool
+add_point(QsArena *arena, PointList *list, Point point)
+{
+	if (list->n == list->capacity)
+	{
+		size_t		capacity = list->capacity > 0 ? list->capacity * 2 : 32;
+		Point	   *points;
+
+		points = qs_arena_alloc_array(arena, capacity, sizeof(Point));
+		if (points == NULL)
+			return false;
+		if (list->n > 0)
+			memcpy(points, list->points, list->n * sizeof(Point));
+		list->points = points;
+		list->capacity = capacity;
+	}
+	if (list->n > 0 && list->points[list->n - 1].at_s >= point.at_s)
+		list->sorted = false;
+	list->points[list->n++] = point;
+	return true;
+}
+
+static int
+compare_points(const void *a, const void *b)
+{
+	const Point *left = a;
+	const Point *right = b;
+
+	if (left->at_s != right->at_s)
+		return left->at_s < right->at_s ? -1 : 1;
+	if (left->position != right->position)
+		return left->position < right->position ? -1 : 1;
+	return 0;
+}
+
+/* Whole seconds; false if it is no time at all. */
+static bool
+read_time(const json_t *value, int64_t *at_s)
+{
+	if (json_is_integer(value))
+	{
+		*at_s = json_integer_value(value);
+		return true;
+	}
+	if (json_is_real(value))
+	{
+		double		d = json_real_value(value);
+
+		if (!(d >= 0 && d <= 1e15) || d != floor(d))
+			return false;
+		*at_s = (int64_t) d;
+		return true;
+	}
+	return false;
+}
+
+/*
+ * A point's value.  false: the series is malformed.  *missing: this point is
+ * absent, as null, NaN (which servers in need write as a string) or a number
+ * that cannot be a rate.
+ */
+static bool
+read_value(const json_t *value, double *qps, bool *missing)
+{
+	*missing = true;
+	if (value == NULL || json_is_null(value) ||
+		qs_json_equals(value, "NaN"))
+		return true;
+	if (!json_is_number(value))
+		return false;
+	*qps = json_number_value(value);
+	*missing = !(*qps >= 0 && *qps <= HIGHEST_QPS);
+	return true;
+}
+
+typedef enum SeriesResult
+{
+	SERIES_OK,
+	SERIES_MALFORMED,
+	SERIES_NO_MEMORY
+} SeriesResult;
+
+/* Collects the points of complete buckets within the window. */
+static SeriesResult
+read_points(QsArena *arena, const QsCall *call, const json_t *data,
+			PointList *list)
+{
+	size_t		i;
+	json_t	   *item;
+
+	list->n = 0;
+	list->sorted = true;
+	if (data == NULL || json_is_null(data))
+		return SERIES_OK;
+	if (!json_is_array(data))
+		return SERIES_MALFORMED;
+	json_array_foreach(data, i, item)
+	{
+		Point		point = {.position = i};
+		bool		missing;
+
+		if (json_is_null(item))
+			continue;
+		if (!json_is_object(item) ||
+			!read_time(json_object_get(item, "Timestamp"), &point.at_s) ||
+			!read_value(json_object_get(item, "Value"), &point.value,
+						&missing))
+			return SERIES_MALFORMED;
+		if (missing || point.at_s < call->window_start_s ||
+			point.at_s > call->window_end_s - call->period_s)
+			continue;
+		if (!add_point(arena, list, point))
+			return SERIES_NO_MEMORY;
+	}
+	return SERIES_OK;
+}
+
+/* Mean over the points, of several with the same time the last. */
+static void
+summarize(const QsCall *call, PointList *list, QsLoad *load)
+{
+	int64_t		skew_s = call->memory ? call->memory->skew_s : 0;
+	double		sum = 0;
+	int			n = 0;
+
+	if (!list->sorted)
+		qsort(list->points, list->n, sizeof(Point), compare_points);
+	for (size_t i = 0; i < list->n; i++)
+	{
+		if (i + 1 < list->n &&
+			list->points[i + 1].at_s == list->points[i].at_s)
+			continue;
+		sum += list->points[i].value;
+		n++;
+	}
+	if (n == 0)
+		return;
+	load->known = true;
+	load->mean_qps = sum / n;
+	load->newest_qps = list->points[list->n - 1].value;
+
+	/* the caller compares it with its own clock */
+	load->newest_end_us = (list->points[list->n - 1].at_s + call->period_s -
+						   skew_s) * 1000000;
+	load->points = n < load->expected_points ? n : load->expected_points;
+}
+
+/* Which load balancer a series is about, by its ResourceID; -1 if none. */
+static int
+find_series(const QsIdIndex *albs, const json_t *series)
+{
+	json_t	   *dimensions = json_object_get(series, "Dimensions");
+	size_t		i;
+	json_t	   *dimension;
+
+	json_array_foreach(dimensions, i, dimension)
+	{
+		if (qs_json_equals(json_object_get(dimension, "Name"), "ResourceID"))
+			return qs_id_index_find(albs, json_object_get(dimension,
+														  "Value"));
+	}
+	return -1;
+}
+
+/* Only averages: a server that is asked for several sends each apart. */
+static bool
+is_average(const json_t *series)
+{
+	const json_t *method = json_object_get(series, "StatisticsMethods");
+
+	return !json_is_string(method) || json_string_length(method) == 0 ||
+		qs_json_equals(method, "avg") || qs_json_equals(method, "average");
+}
+
+static void
+set_load(const QsIdIndex *albs, int id, const QsLoad *load,
+		 const QsError *error)
+{
+	for (int i = albs->first[id]; i < albs->first[id + 1]; i++)
+	{
+		albs->targets[i]->load = *load;
+		albs->targets[i]->load_error = *error;
+	}
+}
+
+/*
+ * Reads all series of a document.  Two averages for one load balancer leave
+ * it open which one is meant, so neither is used.
+ */
+static bool
+read_series(QsArena *arena, QsBytePlusCall *call, const json_t *results,
+			QsError *error)
+{
+	const QsLoad nothing = {
+		.newest_end_us = QS_NEVER,
+		.expected_points = (int) ((call->base.window_end_s -
+								   call->base.window_start_s) /
+								  call->base.period_s),
+	};
+	PointList	list = {0};
+	QsError		none;
+	QsError		malformed;
+	bool	   *seen;
+	size_t		i;
+	json_t	   *series;
+
+	qs_error_clear(&none);
+	qs_error_set(&malformed, QS_ERROR_MALFORMED, "malformed_series",
+				 "the load balancer's data points cannot be understood");
+	seen = qs_arena_alloc_array(arena, (size_t) call->ids.n_ids + 1,
+								sizeof(bool));
+	if (seen == NULL)
+		return qs_byteplus_no_memory(error);
+	for (int id = 0; id < call->ids.n_ids; id++)
+		set_load(&call->ids, id, &nothing, &none);
+
+	json_array_foreach(results, i, series)
+	{
+		QsLoad		load = nothing;
+		SeriesResult outcome = SERIES_MALFORMED;
+		int			id = find_series(&call->ids, series);
+
+		if (id < 0 || !is_average(series))
+			continue;
+		if (!seen[id])
+			outcome = read_points(arena, &call->base,
+								  json_object_get(series, "DataPoints"),
+								  &list);
+		seen[id] = true;
+		if (outcome == SERIES_NO_MEMORY)
+			return qs_byteplus_no_memory(error);
+		if (outcome == SERIES_OK)
+			summarize(&call->base, &list, &load);
+		set_load(&call->ids, id, &load,
+				 outcome == SERIES_OK ? &none : &malformed);
+	}
+	return true;
+}
+
+bool
+qs_byteplus_parse_load(QsArena *arena, QsBytePlusCall *call,
+					   const QsHttpReply *reply, int64_t now_us,
+					   QsCallList *follow_up, QsError *error)
+{
+	json_t	   *root = qs_byteplus_reply_open(arena, call, reply, now_us,
+											  error);
+	json_t	   *result;
+	json_t	   *series;
+	bool		ok = false;
+
+	if (root == NULL)
+	{
+		if (call->ids.n_ids > 1 && qs_byteplus_blames_an_id(error))
+			return ask_halves(arena, call, now_us, follow_up, error);
+		return false;
+	}
+	result = qs_byteplus_result(root, error);
+	series = json_object_get(json_object_get(result, "Data"),
+							 "MetricDataResults");
+	if (result == NULL)
+		ok = false;
+	else if (json_is_array(series) || json_is_null(series))
+		ok = read_series(arena, call, series, error);
+	else
+		qs_error_set(error, QS_ERROR_MALFORMED, "malformed_reply",
+					 "reply has no MetricDataResults");
+	json_decref(root);
+	return ok;
+}

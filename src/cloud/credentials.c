@@ -1,0 +1,132 @@
+/*-------------------------------------------------------------------------
+ * credentials.c
+ *		The default credentials chain, and how secrets are forgotten.
+ *
+ * Nothing here reads the environment itself: the caller passes a lookup, so
+ * that tests need no environment and pg/ decides whose variables count.
+ *-------------------------------------------------------------------------
+ */
+#include "cloud/account.h"
+
+#include <string.h>
+
+#include <openssl/crypto.h>
+
+/* One link of the chain: each value has up to two names. */
+typedef struct CredentialNames
+{
+	const char *access_key[2];
+	const char *secret_key[2];
+	const char *token;
+} CredentialNames;
+
+static const CredentialNames byteplus_chain[] = {
+	{{"BYTEPLUS_ACCESS_KEY", "BYTEPLUS_ACCESS_KEY_ID"},
+		{"BYTEPLUS_SECRET_KEY", "BYTEPLUS_SECRET_ACCESS_KEY"},
+	"BYTEPLUS_SESSION_TOKEN"},
+	{{"ACCESS_KEY_ID", NULL}, {"SECRET_ACCESS_KEY", NULL}, "SESSION_TOKEN"},
+};
+
+static bool
+is_blank(char c)
+{
+	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+/*
+ * Copies a value without the blanks around it, which editors and "echo" leave
+ * behind.  false if it is empty, too long, or holds what cannot stand in an
+ * HTTP header.
+ */
+static bool
+copy_value(char *out, size_t size, const char *value)
+{
+	size_t		length;
+
+	while (is_blank(*value))
+		value++;
+	length = strlen(value);
+	while (length > 0 && is_blank(value[length - 1]))
+		length--;
+	if (length == 0 || length >= size)
+		return false;
+	for (size_t i = 0; i < length; i++)
+	{
+		if (value[i] < 0x21 || value[i] > 0x7e)
+			return false;
+	}
+	memcpy(out, value, length);
+	out[length] = '\0';
+	return true;
+}
+
+static const char *
+look_up_first(QsLookup lookup, void *context, const char *const names[2])
+{
+	for (int i = 0; i < 2 && names[i] != NULL; i++)
+	{
+		const char *value = lookup(context, names[i]);
+
+		if (value != NULL && value[0] != '\0')
+			return value;
+	}
+	return NULL;
+}
+
+/*
+ * A link counts only as a whole: the key of one and the secret of another
+ * would sign, and be refused, without anybody seeing why.
+ */
+bool
+qs_credentials_from_environment(const char *provider, QsLookup lookup,
+								void *context, QsCredentials *credentials,
+								QsError *error)
+{
+	OPENSSL_cleanse(credentials, sizeof(*credentials));
+	if (provider == NULL || strcmp(provider, "byteplus") != 0)
+		return qs_error_set(error, QS_ERROR_CREDENTIAL, "no_credentials",
+							"provider \"%s\" has no default credentials",
+							provider ? provider : "");
+
+	for (size_t i = 0;
+		 i < sizeof(byteplus_chain) / sizeof(byteplus_chain[0]); i++)
+	{
+		const CredentialNames *names = &byteplus_chain[i];
+		const char *key = look_up_first(lookup, context, names->access_key);
+		const char *secret = look_up_first(lookup, context, names->secret_key);
+		const char *token;
+
+		if (key == NULL || secret == NULL)
+			continue;
+		token = lookup(context, names->token);
+		if (copy_value(credentials->access_key_id,
+					   sizeof(credentials->access_key_id), key) &&
+			copy_value(credentials->secret_access_key,
+					   sizeof(credentials->secret_access_key), secret) &&
+			(token == NULL || token[0] == '\0' ||
+			 copy_value(credentials->session_token,
+						sizeof(credentials->session_token), token)))
+		{
+			qs_error_clear(error);
+			return true;
+		}
+		OPENSSL_cleanse(credentials, sizeof(*credentials));
+		return qs_error_set(error, QS_ERROR_CREDENTIAL, "bad_credentials",
+							"%s, %s or %s is too long or holds characters "
+							"that a key cannot have", names->access_key[0],
+							names->secret_key[0], names->token);
+	}
+	return qs_error_set(error, QS_ERROR_CREDENTIAL, "no_credentials",
+						"neither BYTEPLUS_ACCESS_KEY and BYTEPLUS_SECRET_KEY "
+						"(or BYTEPLUS_ACCESS_KEY_ID and "
+						"BYTEPLUS_SECRET_ACCESS_KEY) nor ACCESS_KEY_ID and "
+						"SECRET_ACCESS_KEY are set");
+}
+
+void
+qs_account_cleanse(QsAccount *account)
+{
+	OPENSSL_cleanse(&account->credentials, sizeof(account->credentials));
+	OPENSSL_cleanse(account->signing_keys, sizeof(account->signing_keys));
+	account->next_signing_key = 0;
+}

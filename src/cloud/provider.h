@@ -1,0 +1,154 @@
+/*-------------------------------------------------------------------------
+ * provider.h
+ *		What a cloud must be able to do, without ever opening a socket.
+ *
+ * A provider turns a batch of groups into calls (HTTP requests as values) and
+ * replies into observations.  The cycle in pg/ owns order, concurrency,
+ * deadlines and retries.  A reply may ask for further calls (next page, the
+ * rest by id).  Groups in a reply are matched by id, never by position.
+ *-------------------------------------------------------------------------
+ */
+#ifndef QS_PROVIDER_H
+#define QS_PROVIDER_H
+
+#include "cloud/account.h"
+#include "core/arena.h"
+#include "core/decide.h"
+#include "core/error.h"
+#include "core/http_message.h"
+
+typedef enum QsCallKind
+{
+	QS_CALL_LOAD,				/* load of many groups */
+	QS_CALL_CAPACITY,			/* desired, min, max, total of many groups */
+	QS_CALL_IN_SERVICE,			/* in-service count of one group */
+	QS_CALL_ACTIVITIES,			/* the cloud's activities of one group */
+	QS_CALL_SET_CAPACITY		/* the one call that changes anything */
+} QsCallKind;
+
+extern const char *qs_call_kind_name(QsCallKind kind);
+
+/* One group as a provider sees it.  Ids are the caller's; results are set by
+ * parse() of the calls that carry the group. */
+typedef struct QsTarget
+{
+	int64_t		group_id;
+	const char *alb_id;			/* NULL when no load is wanted */
+	const char *asg_id;
+	const char *region;			/* never NULL here: group's or account's */
+
+	QsLoad		load;
+	QsError		load_error;		/* class NONE: known, or known to be missing */
+	QsCapacity	capacity;
+	QsError		capacity_error; /* e.g. NotFound when no reply named it */
+	QsError		in_service_error;
+	QsCloudActivity activity;
+	QsError		activity_error;
+	QsError		set_error;
+	bool		set_accepted;
+	char		set_request_id[64]; /* the cloud's, for the audit row */
+
+	void	   *user;			/* the caller's */
+} QsTarget;
+
+/* Kept by the caller per (account, region) from cycle to cycle; zeroed at
+ * first.  Lets the provider choose between listing and asking by id. */
+typedef struct QsRegionMemory
+{
+	int			listed_total;	/* scaling groups in the region, 0 = unknown */
+	int64_t		listed_at;		/* when that was learnt, us */
+	int64_t		skew_s;			/* cloud's clock minus ours */
+	bool		probe;			/* caller: learn listed_total in this cycle */
+} QsRegionMemory;
+
+typedef struct QsCall
+{
+	QsCallKind	kind;
+	QsHttpRequest request;
+	const char *bucket;			/* token bucket, e.g. "acct/monitor" */
+	double		rate_per_second;	/* documented limit, <= 0 = none known */
+	double		burst;
+	const char *ca_file;		/* of the account, or NULL */
+	int			n_targets;
+	QsTarget  **targets;		/* whose answer this call carries */
+
+	/* the provider's own; the caller only hands it back */
+	QsAccount  *account;
+	const char *region;
+	QsRegionMemory *memory;
+	int			page;			/* of a listing, 0 = not a listing */
+	int64_t		window_start_s;
+	int64_t		window_end_s;
+	int64_t		period_s;
+	const char *variant;
+
+	void	   *user;			/* the caller's */
+} QsCall;
+
+typedef struct QsCallList
+{
+	QsCall	  **calls;
+	int			n_calls;
+	int			capacity;
+} QsCallList;
+
+/* Adds to a list that lives in the arena; false when exhausted. */
+extern bool qs_call_list_add(QsArena *arena, QsCallList *list, QsCall *call);
+
+/* One (account, region) with some of its groups. */
+typedef struct QsBatch
+{
+	QsAccount  *account;
+	const char *region;
+	QsRegionMemory *memory;
+	QsTarget  **targets;
+	int			n_targets;
+} QsBatch;
+
+typedef struct QsProvider
+{
+	const char *name;			/* "byteplus" */
+	bool		writes_while_busy;
+
+	/*
+	 * Calls that observe load (of targets with alb_id) and capacity of a
+	 * batch.  metric_period_s is the load window's length.  now_us is the
+	 * local clock; the provider applies memory->skew_s.
+	 */
+	bool		(*observe) (QsArena *arena, const QsBatch *batch,
+							int metric_period_s, int64_t now_us,
+							QsCallList *calls, QsError *error);
+	QsCall	   *(*ask_in_service) (QsArena *arena, const QsBatch *batch,
+								   QsTarget *target, int64_t now_us,
+								   QsError *error);
+	QsCall	   *(*ask_activities) (QsArena *arena, const QsBatch *batch,
+								   QsTarget *target, int64_t now_us,
+								   QsError *error);
+	QsCall	   *(*set_capacity) (QsArena *arena, const QsBatch *batch,
+								 QsTarget *target, int desired,
+								 int64_t now_us, QsError *error);
+
+	/*
+	 * Reads a reply.  true: results are in call->targets and in follow_up
+	 * (calls that are still needed).  false: error says why; the caller either
+	 * repeats the call or gives it up with abandon().  Nothing of a reply that
+	 * is malformed is used.
+	 */
+	bool		(*parse) (QsArena *arena, QsCall *call,
+						  const QsHttpReply *reply, int64_t now_us,
+						  QsCallList *follow_up, QsError *error);
+
+	/* The call will not be answered: charges its targets with the error. */
+	void		(*abandon) (QsCall *call, const QsError *error);
+
+	/* After all observe calls have ended: targets that no reply named become
+	 * "not found" (never zero). */
+	void		(*settle) (QsTarget **targets, int n_targets);
+} QsProvider;
+
+extern const QsProvider qs_provider_byteplus;
+
+/* NULL when there is none of that name. */
+extern const QsProvider *qs_provider_by_name(const char *name);
+
+#endif							/* QS_PROVIDER_H */
