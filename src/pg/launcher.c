@@ -78,6 +78,7 @@ typedef struct Ward
 	TimestampTz due_at;
 	int			backoff_ms;		/* the last one; 0 = none */
 	bool		complained;		/* logged that no place was free */
+	bool		wrote_error;	/* the slot's last error is ours */
 } Ward;
 
 static Ward wards[QPSSCALE_MAX_DATABASES];
@@ -199,6 +200,22 @@ register_worker(int slot)
 }
 
 static void
+write_error(int slot, const char *error)
+{
+	qpsscale_slot_write(slot, QPSSCALE_STATE_NOT_RUNNING, error);
+	wards[slot].wrote_error = true;
+}
+
+/* What a worker wrote stays, also over its end; what we wrote is over now. */
+static void
+clear_error(int slot)
+{
+	if (wards[slot].wrote_error)
+		qpsscale_slot_write(slot, NULL, "");
+	wards[slot].wrote_error = false;
+}
+
+static void
 start_ward(int slot, TimestampTz now)
 {
 	Ward	   *ward = &wards[slot];
@@ -221,12 +238,12 @@ start_ward(int slot, TimestampTz now)
 							   REGISTER_RETRY_MS / 1000),
 					 errhint("You might need to increase max_worker_processes.")));
 		if (!ward->complained)
-			qpsscale_slot_write(slot, QPSSCALE_STATE_NOT_RUNNING,
-								"no place: max_worker_processes are in use");
+			write_error(slot, "no place: max_worker_processes are in use");
 		ward->complained = true;
 		return;
 	}
 	ward->complained = false;
+	clear_error(slot);
 	ward->state = WARD_RUNNING;
 	ward->started_at = now;
 }
@@ -291,8 +308,7 @@ note_early_end(int slot)
 					wards[slot].name, wards[slot].backoff_ms / 1000)));
 	qpsscale_slot_read(slot, NULL, NULL, last_error);
 	if (last_error[0] == '\0')
-		qpsscale_slot_write(slot, NULL,
-							"ended soon after its start, see the server log");
+		write_error(slot, "ended soon after its start, see the server log");
 }
 
 static void
