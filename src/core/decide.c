@@ -86,7 +86,8 @@ judge_load(const QsLoad *load, const QsPolicy *policy, int64_t now)
 	if (load->expected_points > 0 && load->points <= 0)
 		return QS_REASON_METRICS_UNAVAILABLE;
 	if (policy->max_load_age_us > 0 &&
-		qs_time_subtract(now, load->newest_end_us) > policy->max_load_age_us)
+		(load->newest_end_us == QS_NEVER ||
+		 load->newest_end_us < qs_time_subtract(now, policy->max_load_age_us)))
 		return QS_REASON_METRICS_STALE;
 	if (load->expected_points > 0 && load->points < load->expected_points - 1)
 		return QS_REASON_METRICS_PARTIAL;

@@ -1,0 +1,567 @@
+/*-------------------------------------------------------------------------
+ * test_decide_properties.c
+ *		What must hold of decide() for any input, tried on many.
+ *
+ * The inputs come from a generator with a fixed seed, so a failure can be
+ * repeated; they mix sensible values with the extremes of each type.
+ *-------------------------------------------------------------------------
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "core/decide.h"
+
+#define SECOND		INT64_C(1000000)
+#define NOW			(INT64_C(1700000000) * SECOND)
+#define N_INPUTS	200000
+
+typedef struct World
+{
+	QsPolicy	policy;
+	QsLoad		load;
+	QsCapacity	capacity;
+	QsCloudActivity activity;
+	QsHistory	history;
+	int64_t		now;
+} World;
+
+static uint64_t seed;
+
+/* Knuth's constants for a 64-bit linear congruential generator. */
+static uint32_t
+draw(uint32_t below)
+{
+	seed = seed * UINT64_C(6364136223846793005) +
+		UINT64_C(1442695040888963407);
+	return (uint32_t) (seed >> 33) % below;
+}
+
+static bool
+draw_bool(uint32_t percent)
+{
+	return draw(100) < percent;
+}
+
+static int
+draw_count(void)
+{
+	static const int extremes[] = {
+		INT32_MIN, -2, -1, 0, 1, QS_MAX_INSTANCES, QS_MAX_INSTANCES + 1,
+		INT32_MAX
+	};
+
+	return draw_bool(10) ? extremes[draw(8)] : (int) draw(12);
+}
+
+static double
+draw_number(double scale)
+{
+	static const double extremes[] = {
+		NAN, INFINITY, -INFINITY, -1, -0.0, 0, 5e-324, 1e-300, 1e15, 1e16,
+		1.8446744073709552e19, 1.7e308
+	};
+
+	return draw_bool(10) ? extremes[draw(12)] : scale * draw(1000) / 1000;
+}
+
+static int64_t
+draw_time(int64_t now)
+{
+	static const int64_t extremes[] = {
+		INT64_MIN, INT64_MIN + 1, -1, 0, 1, INT64_MAX - 1, INT64_MAX
+	};
+	int64_t		span = (int64_t) draw(1000) * SECOND;
+	int64_t		time;
+
+	if (draw_bool(10))
+		return extremes[draw(7)];
+	if (draw_bool(40))
+		return QS_NEVER;
+	return __builtin_sub_overflow(now, span, &time) ? now : time;
+}
+
+static int64_t
+draw_span(void)
+{
+	static const int64_t extremes[] = {INT64_MIN, -1, 0, 1, 31, INT64_MAX};
+
+	return draw_bool(10) ? extremes[draw(6)] : (int64_t) draw(700) * SECOND;
+}
+
+static void
+draw_history(QsHistory *h, int64_t now)
+{
+	h->previous_qps = draw_number(5000);
+	h->previous_qps_at = draw_time(now);
+	h->previous_in_service = draw_count();
+	h->drop_seen_at = draw_time(now);
+	h->last_scale_up_at = draw_time(now);
+	h->last_scale_down_at = draw_time(now);
+	h->last_action_at = draw_time(now);
+	h->n_recommendations = draw_bool(10) ? draw_count() : (int) draw(33);
+	for (int i = 0; i < QS_MAX_RECOMMENDATIONS; i++)
+	{
+		h->recommendations[i].at = draw_time(now);
+		h->recommendations[i].instances = draw_count();
+	}
+	h->activity_in_flight = draw_bool(5);
+	h->activity_accepted = draw_bool(10);
+	h->circuit_open_until = draw_time(now);
+	h->suspended_up = draw_bool(5);
+	h->suspended_down = draw_bool(5);
+	h->suspended_until = draw_time(now);
+}
+
+static World
+draw_world(void)
+{
+	World		w;
+	QsPolicy   *p = &w.policy;
+
+	memset(&w, 0, sizeof(w));
+	w.now = draw_bool(3) ? draw_time(0) : NOW;
+	p->mode = (QsMode) draw(draw_bool(5) ? 3 : 2);
+	p->target_qps = draw_number(100);
+	p->up_threshold = draw_number(2);
+	p->down_threshold = draw_number(1);
+	p->min_instances = draw_bool(50) ? QS_NO_LIMIT : draw_count();
+	p->max_instances = draw_bool(50) ? QS_NO_LIMIT : draw_count();
+	p->ceiling = draw_bool(70) ? QS_NO_LIMIT : draw_count();
+	p->max_scale_up_per_action = draw_bool(60) ? 0 : draw_count();
+	p->max_scale_down_per_action = draw_bool(60) ? 0 : draw_count();
+	p->max_scale_down_percent = draw_bool(60) ? 0 :
+		draw_bool(20) ? draw_count() : (int) draw(120);
+	p->scale_up_tolerance = draw_bool(50) ? 0 : draw_number(1);
+	p->scale_down_tolerance = draw_bool(50) ? 0 : draw_number(1);
+	p->scale_up_on_peak = draw_bool(30);
+	p->suspicious_drop_guard = draw_bool(50);
+	p->scale_up_cooldown_us = draw_span();
+	p->scale_down_cooldown_us = draw_span();
+	p->general_cooldown_us = draw_span();
+	p->scale_down_window_us = draw_span();
+	p->max_load_age_us = draw_span();
+	p->dry_run = draw_bool(20);
+	p->armed = draw_bool(90);
+	p->extension_enabled = draw_bool(90);
+	p->writes_while_busy = draw_bool(50);
+	w.load.known = draw_bool(90);
+	w.load.mean_qps = draw_number(900);
+	w.load.newest_qps = draw_number(900);
+	w.load.newest_end_us = draw_bool(80) ? w.now : draw_time(w.now);
+	w.load.expected_points = draw_bool(80) ? 5 : draw_count();
+	w.load.points = draw_bool(80) ? 5 : draw_count();
+	w.capacity.known = draw_bool(95);
+	w.capacity.desired = draw_count();
+	w.capacity.total = draw_bool(90) ? (int) draw(12) : draw_count();
+	w.capacity.in_service = draw_count();
+	w.capacity.min = draw_bool(80) ? (int) draw(4) : draw_count();
+	w.capacity.max = draw_bool(80) ? 4 + (int) draw(9) : draw_count();
+	w.capacity.active = draw_bool(95);
+	w.capacity.scale_out_suspended = draw_bool(5);
+	w.capacity.scale_in_suspended = draw_bool(5);
+	w.activity.asked = draw_bool(60);
+	w.activity.known = draw_bool(80);
+	w.activity.in_progress = draw_bool(10);
+	w.activity.last_scale_up_at = draw_time(w.now);
+	w.activity.last_scale_down_at = draw_time(w.now);
+	w.activity.last_any_at = draw_time(w.now);
+	draw_history(&w.history, w.now);
+	return w;
+}
+
+static void
+decide(const World *w, QsDecision *d)
+{
+	qs_decide(&w->policy, &w->load, &w->capacity, &w->activity, &w->history,
+			  w->now, d);
+}
+
+/* Written apart from the implementation, by the words of the contract. */
+static bool
+data_allows_shrinking(const World *w)
+{
+	const QsLoad *load = &w->load;
+
+	if (!w->capacity.known || !load->known)
+		return false;
+	if (!isfinite(load->mean_qps) || load->mean_qps < 0)
+		return false;
+	if (load->expected_points > 0 && load->points < load->expected_points - 1)
+		return false;
+	if (w->policy.max_load_age_us > 0 &&
+		(load->newest_end_us == QS_NEVER ||
+		 (__int128) w->now - load->newest_end_us > w->policy.max_load_age_us))
+		return false;
+	return true;
+}
+
+static void
+check_record(const World *w, const QsDecision *d)
+{
+	assert_in_range(d->n_recommendations, 0, QS_MAX_RECOMMENDATIONS);
+	for (int i = 0; i < d->n_recommendations; i++)
+	{
+		const QsRecommendation *r = &d->recommendations[i];
+
+		assert_in_range(r->instances, 0, QS_MAX_INSTANCES);
+		assert_true(r->at <= w->now);
+		if (i > 0)
+		{
+			assert_true(r->at > r[-1].at);
+			assert_true(r->instances < r[-1].instances);
+		}
+	}
+}
+
+static void
+check_consistency(const World *w, const QsDecision *d)
+{
+	int			change = d->desired - d->base;
+
+	assert_in_range(d->desired, 0, QS_MAX_INSTANCES);
+	assert_in_range(d->reason, 0, QS_REASON_COUNT - 1);
+	assert_in_range(d->blocker, 0, QS_REASON_COUNT);
+	assert_in_range(d->n_clamps, 0, QS_MAX_CLAMPS);
+	assert_in_range(d->n_proposals, 0, QS_MAX_PROPOSALS);
+	assert_true(d->action == QS_ACTION_NONE || d->action == d->wanted);
+	assert_true(d->action == QS_ACTION_NONE || d->blocker == QS_REASON_COUNT);
+	assert_true(d->blocker == QS_REASON_COUNT || d->reason == d->blocker);
+	assert_true(d->cooldown_until == QS_NEVER || d->cooldown_until > w->now);
+	assert_true(isfinite(d->load_qps) && isfinite(d->qps_per_instance));
+	assert_true(d->wanted != QS_ACTION_NONE || d->scaling_amount == 0);
+	for (int i = 0; i < d->n_clamps; i++)
+		assert_non_null(d->clamps[i].by);
+	if (!w->policy.armed || !w->policy.extension_enabled || w->policy.dry_run)
+		assert_true(d->dry_run);
+	switch (d->action)
+	{
+		case QS_ACTION_NONE:
+			assert_int_equal(d->desired, d->base < 0 ? 0 : d->base);
+			assert_false(d->needs_activities || d->needs_in_service);
+			break;
+		case QS_ACTION_SCALE_UP:
+			assert_true(change > 0);
+			assert_int_equal(d->scaling_amount, change);
+			break;
+		case QS_ACTION_SCALE_DOWN:
+			assert_true(change < 0);
+			assert_int_equal(d->scaling_amount, -change);
+			break;
+	}
+}
+
+/* The cloud's limits: inside, or on the way there from outside. */
+static void
+check_cloud_limits(const World *w, const QsDecision *d)
+{
+	if (d->action == QS_ACTION_NONE)
+		return;
+	if (d->desired < w->capacity.min)
+		assert_true(d->base < d->desired);
+	if (d->desired > w->capacity.max)
+		assert_true(d->base > d->desired);
+}
+
+static void
+any_input_gives_a_sane_decision(void **state)
+{
+	int			actions[3] = {0, 0, 0};
+
+	(void) state;
+	seed = 20240102;
+	for (int i = 0; i < N_INPUTS; i++)
+	{
+		World		w = draw_world();
+		QsDecision	d;
+		QsDecision	again;
+
+		memset(&d, 0, sizeof(d));
+		memset(&again, 0xA5, sizeof(again));
+		decide(&w, &d);
+		decide(&w, &again);
+		assert_memory_equal(&d, &again, sizeof(d));
+		check_consistency(&w, &d);
+		check_record(&w, &d);
+		check_cloud_limits(&w, &d);
+		if (d.action == QS_ACTION_SCALE_DOWN)
+		{
+			assert_true(data_allows_shrinking(&w));
+			assert_false(w.history.activity_accepted);
+		}
+		if (d.action != QS_ACTION_NONE)
+		{
+			assert_false(w.history.activity_in_flight);
+			assert_false(w.activity.asked && !w.activity.known);
+			assert_int_equal(d.needs_activities, !w.activity.asked);
+		}
+		actions[d.action]++;
+	}
+	/* the generator must reach every branch worth reaching */
+	for (int i = 0; i < 3; i++)
+		assert_true(actions[i] > N_INPUTS / 200);
+}
+
+static World
+plain_world(void)
+{
+	World		w;
+
+	memset(&w, 0, sizeof(w));
+	w.now = NOW;
+	w.policy.target_qps = 10;
+	w.policy.min_instances = QS_NO_LIMIT;
+	w.policy.max_instances = QS_NO_LIMIT;
+	w.policy.ceiling = QS_NO_LIMIT;
+	w.policy.armed = true;
+	w.policy.extension_enabled = true;
+	w.load.known = true;
+	w.capacity.known = true;
+	w.capacity.max = 1000;
+	w.capacity.in_service = QS_UNKNOWN;
+	w.capacity.active = true;
+	w.activity.asked = true;
+	w.activity.known = true;
+	w.activity.last_scale_up_at = QS_NEVER;
+	w.activity.last_scale_down_at = QS_NEVER;
+	w.activity.last_any_at = QS_NEVER;
+	w.history.previous_qps = -1;
+	w.history.previous_in_service = QS_UNKNOWN;
+	w.history.drop_seen_at = QS_NEVER;
+	w.history.last_scale_up_at = QS_NEVER;
+	w.history.last_scale_down_at = QS_NEVER;
+	w.history.last_action_at = QS_NEVER;
+	w.history.circuit_open_until = QS_NEVER;
+	w.history.suspended_until = QS_NEVER;
+	return w;
+}
+
+/* With nothing in the way the answer is the formula, for any load. */
+static void
+in_steady_state_the_answer_is_the_formula(void **state)
+{
+	World		w = plain_world();
+	QsDecision	d;
+
+	(void) state;
+	seed = 7;
+	for (int i = 0; i < 20000; i++)
+	{
+		int			tenths = (int) draw(90000);
+		int			optimal = (tenths + 99) / 100;
+
+		w.capacity.desired = w.capacity.total = (int) draw(900);
+		w.load.mean_qps = tenths / 10.0;
+		decide(&w, &d);
+		assert_int_equal(d.desired, optimal);
+		assert_int_equal(d.optimal, optimal);
+		/* and there it stays */
+		w.capacity.desired = w.capacity.total = d.desired;
+		decide(&w, &d);
+		assert_int_equal(d.action, QS_ACTION_NONE);
+	}
+}
+
+#define SERIES_LENGTH	400
+
+typedef struct Series
+{
+	int64_t		at[SERIES_LENGTH];
+	int			instances[SERIES_LENGTH];
+} Series;
+
+/* The largest recommendation younger than "span", the newest included. */
+static int
+naive_maximum(const Series *s, int n, int64_t span)
+{
+	int			maximum = 0;
+
+	for (int i = 0; i < n; i++)
+		if (s->at[n - 1] - s->at[i] < span && s->instances[i] > maximum)
+			maximum = s->instances[i];
+	return maximum;
+}
+
+/*
+ * Feed a series through decide(), its record carried from call to call, and
+ * compare with the naive maximum.  base is far above, so that desired is the
+ * effective recommendation.  Returns how often the answer was not exact.
+ */
+static int
+run_series(const Series *s, int64_t window)
+{
+	World		w = plain_world();
+	int			inexact = 0;
+
+	w.policy.scale_down_window_us = window;
+	w.capacity.max = 2000;
+	w.capacity.desired = w.capacity.total = 2000;
+	for (int n = 1; n <= SERIES_LENGTH; n++)
+	{
+		QsDecision	d;
+		int			truth;
+
+		w.now = s->at[n - 1];
+		w.load.mean_qps = 10.0 * s->instances[n - 1];
+		decide(&w, &d);
+		assert_int_equal(d.action, QS_ACTION_SCALE_DOWN);
+		check_record(&w, &d);
+		truth = naive_maximum(s, n, window);
+		assert_true(d.desired >= truth);
+		if (d.desired != truth)
+		{
+			/* never kept for longer than one slot of 31 */
+			assert_true(d.desired <=
+						naive_maximum(s, n, window + window / 31 + 1));
+			inexact++;
+		}
+		w.history.n_recommendations = d.n_recommendations;
+		memcpy(w.history.recommendations, d.recommendations,
+			   sizeof(d.recommendations));
+	}
+	return inexact;
+}
+
+static void
+the_window_equals_a_naive_maximum(void **state)
+{
+	Series		s;
+
+	(void) state;
+	seed = 99;
+	for (int round = 0; round < 400; round++)
+	{
+		int64_t		at = NOW;
+		int64_t		window = (int64_t) (100 + draw(300)) * SECOND;
+
+		for (int i = 0; i < SERIES_LENGTH; i++)
+		{
+			/* steps of 15 s and more: 32 entries are enough to be exact */
+			at += (int64_t) (15 + draw(40)) * SECOND;
+			s.at[i] = at;
+			s.instances[i] = 1 + (int) draw(1 + draw(900));
+		}
+		assert_int_equal(run_series(&s, window), 0);
+	}
+}
+
+/* Slowly falling load fills the record; it may forget late, never early. */
+static void
+a_full_record_is_never_below_the_truth(void **state)
+{
+	Series		s;
+	int			inexact = 0;
+
+	(void) state;
+	seed = 5;
+	for (int round = 0; round < 200; round++)
+	{
+		int64_t		at = NOW;
+		int			level = 1900;
+		int64_t		window = (int64_t) (300 + draw(3000)) * SECOND + draw(99);
+
+		for (int i = 0; i < SERIES_LENGTH; i++)
+		{
+			at += (int64_t) draw(15) * SECOND + draw(1000000) + 1;
+			level -= 1 + (int) draw(5);
+			if (draw_bool(2) || level < 1)
+				level = 1 + (int) draw(1900);
+			s.at[i] = at;
+			s.instances[i] = level;
+		}
+		inexact += run_series(&s, window);
+	}
+	assert_true(inexact > 0);	/* or the record was never full */
+}
+
+/*
+ * The default guards must cost a rising group nothing: growth follows the
+ * formula whatever was recorded.
+ */
+static void
+growth_is_never_delayed_by_the_record(void **state)
+{
+	QsDecision	d;
+
+	(void) state;
+	seed = 3;
+	for (int i = 0; i < 20000; i++)
+	{
+		World		w = plain_world();
+		int			optimal = 2 + (int) draw(900);
+
+		draw_history(&w.history, NOW);
+		w.history.activity_in_flight = false;
+		w.history.activity_accepted = draw_bool(50);
+		w.history.circuit_open_until = QS_NEVER;
+		w.history.suspended_up = false;
+		w.policy.writes_while_busy = true;
+		w.policy.suspicious_drop_guard = true;
+		w.policy.scale_down_window_us = 300 * SECOND;
+		w.capacity.desired = (int) draw((uint32_t) optimal);
+		w.load.mean_qps = 10.0 * optimal;
+		decide(&w, &d);
+		assert_int_equal(d.action, QS_ACTION_SCALE_UP);
+		assert_int_equal(d.desired, optimal);
+	}
+}
+
+/*
+ * Ten thousand groups a tick must not be felt.  The bound is far above what
+ * it takes (well under 1 us), for sanitizers and busy machines.
+ */
+static void
+a_decision_costs_microseconds_at_most(void **state)
+{
+	World		w = plain_world();
+	struct timespec from;
+	struct timespec to;
+	QsDecision	d;
+	double		ns;
+	const int	rounds = 100000;
+
+	(void) state;
+	w.policy.scale_down_window_us = 300 * SECOND;
+	w.policy.suspicious_drop_guard = true;
+	w.history.n_recommendations = 20;
+	for (int i = 0; i < 20; i++)
+	{
+		w.history.recommendations[i].at = NOW - (300 - 15 * i) * SECOND;
+		w.history.recommendations[i].instances = 100 - i;
+	}
+	w.capacity.desired = w.capacity.total = 60;
+	assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from), 0);
+	for (int i = 0; i < rounds; i++)
+	{
+		w.load.mean_qps = i % 600;
+		decide(&w, &d);
+	}
+	assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to), 0);
+	ns = ((double) (to.tv_sec - from.tv_sec) * 1e9 +
+		  (double) (to.tv_nsec - from.tv_nsec)) / rounds;
+	print_message("one decide() takes %.0f ns\n", ns);
+	assert_true(ns < 20000);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(any_input_gives_a_sane_decision),
+		cmocka_unit_test(in_steady_state_the_answer_is_the_formula),
+		cmocka_unit_test(the_window_equals_a_naive_maximum),
+		cmocka_unit_test(a_full_record_is_never_below_the_truth),
+		cmocka_unit_test(growth_is_never_delayed_by_the_record),
+		cmocka_unit_test(a_decision_costs_microseconds_at_most),
+	};
+
+	return cmocka_run_group_tests_name("decide: properties", tests, NULL,
+									   NULL);
+}
