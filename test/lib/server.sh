@@ -6,7 +6,8 @@
 #	. "$root/test/lib/server.sh"
 #	qps_adopt_orphans "$@"			wait for what daemons leave behind
 #	qps_open						a private directory, removed at exit
-#	qps_build [make arguments]		copy of the sources, built and staged there
+#	qps_copy						of the sources, so that the clone stays as is
+#	qps_build [make arguments]		builds the copy, and stages an installation
 #	qps_server_conf FILE...			writes $qps_work/server.conf
 #	qps_server_start				initdb and start, on a Unix socket only
 #	qps_psql -c 'select 1'			psql on that server
@@ -119,9 +120,8 @@ qps_limited()
 	return $rc
 }
 
-# Copy the sources, so that the clone is not touched and two runs do not meet;
-# build them and install them below $qps_stage.
-qps_build()
+# Copy the sources to $qps_build: the clone is not touched, two runs do not meet.
+qps_copy()
 {
 	local rc=0
 
@@ -133,6 +133,11 @@ qps_build()
 		tar -C "$qps_build" --no-same-owner -xf - || rc=$?
 	[ $rc -le 1 ] || return $rc
 	qps_hand_over "$qps_build"
+}
+
+# Build the copy and install it below $qps_stage.
+qps_build()
+{
 	qps_as_user make -s -j "$(nproc)" PG_CONFIG="$qps_pg_config" "$@" all ||
 		return 1
 	qps_stage_files "$@"
