@@ -234,18 +234,18 @@ valid_secret_file(const char *name)
 {
 	size_t		length = strlen(name);
 
-	if (length == 0 || length > MAX_SECRET_NAME_LENGTH ||
-		strspn(name, LETTERS DIGITS "._-/") != length ||
-		name[length - 1] == '/')
+	if (length > MAX_SECRET_NAME_LENGTH ||
+		strspn(name, LETTERS DIGITS "._-/") != length)
 		return false;
-	for (const char *part = name; part != NULL; part = strchr(part, '/'))
+	for (const char *part = name;;)
 	{
-		if (*part == '/')
-			part++;
 		if (*part == '\0' || strchr(LETTERS DIGITS "_", *part) == NULL)
 			return false;
+		part = strchr(part, '/');
+		if (part == NULL)
+			return true;
+		part++;
 	}
-	return true;
 }
 
 static bool
@@ -296,6 +296,13 @@ refuse_secret(const OptionRule *rule, int sqlstate, const char *message,
 			 errhidestmt(true)));
 }
 
+/* A file that the current user may refer to, for hints. */
+static char *
+own_secret_file(void)
+{
+	return psprintf("%s/name", GetUserNameFromId(GetUserId(), false));
+}
+
 /*
  * A validator is not told whose mapping it is.  Whoever is not a superuser may
  * refer only to files below a directory of his own name; the worker looks
@@ -311,7 +318,7 @@ check_own_secret_file(const OptionRule *rule, const char *name)
 		return;
 	refuse_secret(rule, ERRCODE_INSUFFICIENT_PRIVILEGE,
 				  "only superusers may refer to files of others",
-				  psprintf("Use file:%s/name.", role));
+				  psprintf("Use file:%s.", own_secret_file()));
 }
 
 static void
@@ -331,8 +338,7 @@ check_secret(const OptionRule *rule, const char *value)
 		if (!superuser())
 			refuse_secret(rule, ERRCODE_INSUFFICIENT_PRIVILEGE,
 						  "only superusers may refer to environment variables",
-						  psprintf("Use file:%s/name.",
-								   GetUserNameFromId(GetUserId(), false)));
+						  psprintf("Use file:%s.", own_secret_file()));
 		if (!valid_secret_variable(value + 4))
 			refuse_secret(rule, ERRCODE_INVALID_PARAMETER_VALUE,
 						  "the variable's name is not valid",
@@ -348,7 +354,8 @@ check_secret(const OptionRule *rule, const char *value)
 	else
 		refuse_secret(rule, ERRCODE_INVALID_PARAMETER_VALUE,
 					  "a secret is not written into the catalog",
-					  "Put it into a file below qpsscale.secrets_dir and refer to it as file:name.");
+					  psprintf("Put it into a file below qpsscale.secrets_dir and refer to it as file:%s.",
+							   superuser() ? "name" : own_secret_file()));
 }
 
 static void

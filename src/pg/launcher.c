@@ -20,6 +20,7 @@
  *	WAITING		its name has left the list			FREE
  *	RUNNING		ended: no database or extension		WAITING, due in interval,
  *													at least 5 s
+ *	RUNNING		ended: built apart from us			WAITING, due in 300 s
  *	RUNNING		ended within 5 s					WAITING, due in back-off
  *													(5 s, doubling to 300 s)
  *	RUNNING		ended later							WAITING, due now
@@ -271,7 +272,8 @@ ward_has_ended(int slot)
 
 /*
  * How long to wait before the next start.  What the worker left in its slot
- * tells a database that has nothing for us yet from a failure.
+ * tells a failure from a database that has nothing for us yet, and from files
+ * that were replaced under the running server.
  */
 static int
 delay_after_end(int slot, TimestampTz now)
@@ -286,8 +288,12 @@ delay_after_end(int slot, TimestampTz now)
 		ward->backoff_ms = 0;
 		return Max(qpsscale_settings.interval_ms, FIRST_BACKOFF_MS);
 	}
-	if (strcmp(state, QPSSCALE_STATE_RESTART) != 0)
-		qpsscale_slot_write(slot, QPSSCALE_STATE_NOT_RUNNING, NULL);
+	if (strcmp(state, QPSSCALE_STATE_RESTART) == 0)
+	{
+		ward->backoff_ms = 0;
+		return LAST_BACKOFF_MS;
+	}
+	qpsscale_slot_write(slot, QPSSCALE_STATE_NOT_RUNNING, NULL);
 	if (TimestampDifferenceExceeds(ward->started_at, now, SHORT_LIFE_MS))
 	{
 		ward->backoff_ms = 0;
