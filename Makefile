@@ -45,11 +45,10 @@ MODULE_big = qpsscale
 HOST_PG = module settings shared launcher oneshot functions accounts
 OBJS = $(HOST_PG:%=src/pg/%.o)
 
-# qpsscale_worker.so: what only worker processes load.
+# qpsscale_worker.so: what only worker processes load, which is all the rest.
 WORKER = qpsscale_worker
-WORKER_PG = worker cycle step store observe explain secrets validate
-WORKER_OBJS = $(WORKER_PG:%=src/pg/%.o) \
-	$(patsubst %.c,%.o,$(sort $(wildcard src/core/*.c src/cloud/*.c src/net/*.c)))
+WORKER_OBJS = $(filter-out $(OBJS),$(patsubst %.c,%.o,$(sort \
+	$(wildcard src/pg/*.c src/core/*.c src/cloud/*.c src/net/*.c))))
 WORKER_LIBS = -lcurl -ljansson -lcrypto
 
 # Each library shows the names in its map and binds its own symbols to itself:
