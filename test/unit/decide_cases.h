@@ -90,6 +90,10 @@
 "none 0 metrics_unavailable"},
 {"garbage_limits_in_static_mode_are_a_status_error",
 "mode=static min=9 max=1", "none 0 asg_status_error"},
+{"unknown_capacity_shows_partial_load", "capacity=0 points=2",
+"none 0 metrics_unavailable load_qps=200"},
+{"unknown_capacity_does_not_show_stale_load", "capacity=0 newest_end=-999",
+"none 0 metrics_unavailable load_qps=-1"},
 {"unknown_capacity_keeps_the_record", "capacity=0 recs=8@-100,5@-50",
 "none 0 metrics_unavailable recs=8@-100,5@-50"},
 
@@ -156,6 +160,8 @@
 "base=1 qps=500 pmin=3", "scale_up 10 dynamic_scaling_scale_up winner=qps"},
 {"above_the_maximum_with_less_load_follows_the_load",
 "base=9 qps=100 pmax=6", "scale_down 2 dynamic_scaling_scale_down winner=qps"},
+{"above_the_maximum_with_the_load_at_it_follows_the_load",
+"base=9 qps=300 pmax=6", "scale_down 6 dynamic_scaling_scale_down winner=qps"},
 {"below_the_minimum_is_raised_without_data", "base=1 load=0 pmin=3",
 "scale_up 3 below_minimum optimal=-1 required_change=2 "
 "clamps=policy_min:1>3 load_qps=-1"},
