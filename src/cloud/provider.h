@@ -26,6 +26,8 @@ typedef enum QsCallKind
 	QS_CALL_SET_CAPACITY		/* the one call that changes anything */
 } QsCallKind;
 
+#define QS_CALL_KINDS	5
+
 extern const char *qs_call_kind_name(QsCallKind kind);
 
 /* One group as a provider sees it.  Ids are the caller's; results are set by

@@ -126,14 +126,16 @@ typedef struct QpsscaleGroup
 	struct QpsscaleAccount *account;
 	QsBatch    *batch;
 	QsTarget	target;
-	int			pending;		/* calls that carry this group's answer */
-	bool		load_reused;	/* not asked again: same published bucket */
+	int			pending[QS_CALL_KINDS]; /* calls that carry its answer */
+	bool		asked_in_service;
+	bool		asked_activities;
+	bool		load_reused;	/* not asked again: nothing newer published */
+	bool		set_sent;		/* the changing call may have left us */
 	QsDecision	decision;
 	TimestampTz decided_at;
 	const char *error_source;	/* NULL = no error in this cycle */
 	const char *error_message;
 	QsError		error;
-	bool		error_final;	/* nothing was decided on real data */
 
 	/* outcome */
 	int64		evaluation_id;	/* 0 = verdict unchanged */

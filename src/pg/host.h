@@ -55,6 +55,7 @@ typedef struct QpsscaleSettings
 	char	   *databases;		/* comma-separated */
 	int			interval_ms;
 	int			metric_period_s;
+	int			metric_resolution_s;	/* how often monitors publish a point */
 	int			initial_delay_s;
 	int			request_timeout_ms;
 	int			cycle_deadline_ms;	/* 0 = interval */

@@ -12,6 +12,7 @@
  *	databases			'postgres'	32 names		-
  *	interval			15 s		1 s .. 1 h		-
  *	metric_period		300 s		60 s .. 1 d		METRIC_PERIOD
+ *	metric_resolution	60 s		1 s .. 1 d		-
  *	initial_delay		0 s			0 .. 1 d		INITIAL_DELAY_SECONDS
  *	request_timeout		5 s			100 ms .. 10 min	-
  *	cycle_deadline		0 (interval)	0 .. 1 h	-
@@ -393,6 +394,11 @@ define_times(void)
 			   "Length of the window over which load is averaged.",
 			   "The default is the environment variable METRIC_PERIOD of the "
 			   "server process, in seconds.");
+	define_int("qpsscale.metric_resolution", &s->metric_resolution_s, 60, 1,
+			   86400, GUC_UNIT_S,
+			   "How often a cloud monitor publishes a new data point.",
+			   "The resident worker asks for a metric no more often than "
+			   "that; in between it decides on what it knows.");
 	define_int("qpsscale.initial_delay", &s->initial_delay_s,
 			   environment_int("INITIAL_DELAY_SECONDS", 0, 0, 86400), 0, 86400,
 			   GUC_UNIT_S,

@@ -1,0 +1,683 @@
+/*-------------------------------------------------------------------------
+ * cycle.c
+ *		One cycle: load, observe, decide, intend, act, record.
+ *
+ * Each group walks through the stages of group.h on its own: as soon as its
+ * answers are there it is decided, and asked more if it is about to act.  Two
+ * points gather groups: the intent transaction and the record transaction.
+ * Normally everybody arrives and there is one of each; a group that hangs is
+ * left behind after a grace period and follows in a transaction of its own, so
+ * that it costs nobody else the tick.
+ *
+ * Between qpsscale_store_load() and the end no transaction is open except
+ * inside qpsscale_store_intend() and qpsscale_store_record(), and those wait
+ * for nothing but the database.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "pg/cycle.h"
+#include "pg/explain.h"
+#include "pg/observe.h"
+#include "pg/worker.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* Those who are late get as long again as the others took, but at least: */
+#define GRACE_MS	20
+
+typedef struct Cycle
+{
+	const CycleRequest *request;
+	const QpsscaleSettings *settings;
+	StoreSnapshot *snapshot;
+	Observer	observer;
+	int			in_stage[STAGE_FINISHED + 1];
+	int64		started_ms;
+	int64		last_decided_ms;	/* 0 = nobody yet */
+	int64		act_started_ms;
+	int64		last_acted_ms;
+	bool		over;			/* deadline passed: nothing more is asked */
+} Cycle;
+
+/* One arena per process: its first block is kept from cycle to cycle. */
+#define ARENA_LIMIT		((size_t) 1024 * 1024 * 1024)
+
+static QsArena *arena = NULL;
+
+static void
+enter(Cycle *cycle, QpsscaleGroup *group, GroupStage stage)
+{
+	cycle->in_stage[group->stage]--;
+	cycle->in_stage[stage]++;
+	group->stage = stage;
+}
+
+static void
+note_error(QpsscaleGroup *group, const char *source, const QsError *error)
+{
+	if (error->class == QS_ERROR_NONE || group->error_source != NULL)
+		return;
+	group->error_source = source;
+	group->error = *error;
+	group->error_message = error->code[0] == '\0' ? pstrdup(error->message) :
+		psprintf("%s: %s", error->code, error->message);
+}
+
+/* ----------
+ * Open activities of earlier cycles, resolved by what the cloud says now.
+ * ----------
+ */
+
+/*
+ * An intent without an outcome.  While the process that wrote it may still
+ * send it, it is in flight; afterwards the cloud's desired capacity tells.  A
+ * call that was sent may be carried out late, so "not applied" is believed
+ * only when the longest a request may take has passed.
+ */
+static void
+resolve_unknown(Cycle *cycle, QpsscaleGroup *group)
+{
+	GroupActivity *open = &group->open;
+	const QsCapacity *capacity = &group->target.capacity;
+	int64		settled_ms = 2 * (int64) cycle->settings->request_timeout_ms;
+
+	if (open->evaluator_alive)
+		return;
+	if (open->status == ACTIVITY_REQUESTED)
+	{
+		open->resolved = ACTIVITY_UNKNOWN;
+		open->resolution = "the process that wanted to act has ended";
+	}
+	if (!capacity->known)
+		return;
+	if (capacity->desired == open->desired)
+		open->resolved = ACTIVITY_ACCEPTED;
+	else if (TimestampDifferenceExceeds(open->requested_at,
+										GetCurrentTimestamp(), settled_ms))
+	{
+		open->resolved = ACTIVITY_FAILED;
+		open->resolution = psprintf("outcome unknown; the cloud's desired capacity is %d, not %d",
+									capacity->desired, open->desired);
+	}
+}
+
+/* Instances on their way: there, replaced by somebody, or too late. */
+static void
+resolve_accepted(QpsscaleGroup *group)
+{
+	GroupActivity *open = &group->open;
+	const QsCapacity *capacity = &group->target.capacity;
+	TimestampTz since = open->accepted_at != 0 ? open->accepted_at :
+		open->requested_at;
+
+	if (!capacity->known)
+		return;
+	if (capacity->desired != open->desired)
+	{
+		open->resolved = ACTIVITY_SUPERSEDED;
+		open->resolution = psprintf("desired capacity was changed to %d by somebody else",
+									capacity->desired);
+	}
+	else if (capacity->total == open->desired &&
+			 (open->desired < open->base ||
+			  capacity->in_service >= open->desired))
+		open->resolved = ACTIVITY_SUCCESSFUL;
+	else if (TimestampDifferenceExceeds(since, GetCurrentTimestamp(),
+										Min((int64) group->activity_deadline_s * 1000,
+											INT_MAX)))
+	{
+		open->resolved = ACTIVITY_FAILED;
+		open->resolution = psprintf("not in service within %d seconds",
+									group->activity_deadline_s);
+	}
+}
+
+static void
+resolve_open(Cycle *cycle, QpsscaleGroup *group)
+{
+	GroupActivity *open = &group->open;
+
+	open->resolved = open->status;
+	open->resolution = NULL;
+	switch (open->status)
+	{
+		case ACTIVITY_REQUESTED:
+		case ACTIVITY_UNKNOWN:
+			resolve_unknown(cycle, group);
+			break;
+		case ACTIVITY_ACCEPTED:
+			resolve_accepted(group);
+			break;
+		default:
+			break;
+	}
+	group->history.activity_in_flight =
+		open->resolved == ACTIVITY_REQUESTED ||
+		open->resolved == ACTIVITY_UNKNOWN;
+	group->history.activity_accepted = open->resolved == ACTIVITY_ACCEPTED;
+}
+
+/* ----------
+ * Deciding
+ * ----------
+ */
+
+/* Are the instances of an accepted scale-up all there, and do they serve? */
+static bool
+wants_in_service(const QpsscaleGroup *group)
+{
+	const GroupActivity *open = &group->open;
+	const QsCapacity *capacity = &group->target.capacity;
+
+	return open->status == ACTIVITY_ACCEPTED && capacity->known &&
+		open->desired > open->base && capacity->desired == open->desired &&
+		capacity->total == open->desired;
+}
+
+static void
+decide(QpsscaleGroup *group)
+{
+	group->decided_at = GetCurrentTimestamp();
+	qs_decide(&group->policy, &group->target.load, &group->target.capacity,
+			  &group->target.activity, &group->history,
+			  qpsscale_unix_us(group->decided_at), &group->decision);
+}
+
+/* The cloud could not even be asked: say that, not "no metrics". */
+static void
+decide_without_account(QpsscaleGroup *group, const char *problem)
+{
+	QsError		error;
+
+	qs_error_clear(&error);
+	qs_error_set(&error, QS_ERROR_CREDENTIAL, "", "%s", problem);
+	note_error(group, "account", &error);
+	decide(group);
+	group->decision.reason = QS_REASON_EVALUATION_ERROR;
+}
+
+static void
+log_decision(const Cycle *cycle, const QpsscaleGroup *group)
+{
+	if (!cycle->settings->detailed_logging)
+		return;
+	ereport(LOG,
+			(errmsg("resource group \"%s\": %s, %s (load %.1f, desired %d, optimal %d)",
+					group->name, qs_action_name(group->decision.action),
+					qs_reason_name(group->decision.reason),
+					group->decision.load_qps, group->decision.base,
+					group->decision.optimal)));
+}
+
+static void
+decided(Cycle *cycle, QpsscaleGroup *group)
+{
+	const QsTarget *target = &group->target;
+
+	note_error(group, "capacity", &target->capacity_error);
+	note_error(group, "load", &target->load_error);
+	note_error(group, "activities", &target->activity_error);
+	note_error(group, "in_service", &target->in_service_error);
+	log_decision(cycle, group);
+	/* one that could not even be asked is no measure of how long asking takes */
+	if (group->account != NULL)
+		cycle->last_decided_ms = qs_net_now_ms();
+	enter(cycle, group, STAGE_DECIDED);
+}
+
+/*
+ * All answers that were asked for are there: decide, or ask what a group about
+ * to act needs.
+ */
+static void
+consider(Cycle *cycle, QpsscaleGroup *group)
+{
+	bool		in_service;
+	bool		activities;
+
+	resolve_open(cycle, group);
+	decide(group);
+
+	in_service = !cycle->over && !group->asked_in_service &&
+		group->target.capacity.known &&
+		(group->decision.needs_in_service || wants_in_service(group) ||
+		 cycle->request->validate);
+	activities = !cycle->over && !group->asked_activities &&
+		group->batch != NULL &&
+		(group->decision.needs_activities || cycle->request->validate);
+	if (!in_service && !activities)
+	{
+		decided(cycle, group);
+		return;
+	}
+	enter(cycle, group, STAGE_CHECKING);
+	/* not ready before both were asked, even if one fails at once */
+	group->pending[QS_CALL_IN_SERVICE]++;
+	if (in_service)
+		qpsscale_ask_in_service(&cycle->observer, group);
+	if (activities)
+		qpsscale_ask_activities(&cycle->observer, group);
+	group->pending[QS_CALL_IN_SERVICE]--;
+	if (group->stage == STAGE_CHECKING &&
+		group->pending[QS_CALL_IN_SERVICE] == 0 &&
+		group->pending[QS_CALL_ACTIVITIES] == 0)
+		consider(cycle, group);
+}
+
+/* ----------
+ * Acting
+ * ----------
+ */
+static void
+acted(Cycle *cycle, QpsscaleGroup *group)
+{
+	const QsTarget *target = &group->target;
+	const QsError *error = &target->set_error;
+
+	if (target->set_accepted)
+	{
+		group->outcome = ACTIVITY_ACCEPTED;
+		group->response = target->set_request_id;
+	}
+	else
+	{
+		/* no answer: it is unknown, unless it certainly never left */
+		group->outcome = error->refused || !group->set_sent ?
+			ACTIVITY_FAILED : ACTIVITY_UNKNOWN;
+		group->outcome_message = error->code[0] == '\0' ?
+			pstrdup(error->message) :
+			psprintf("%s: %s", error->code, error->message);
+	}
+	cycle->last_acted_ms = qs_net_now_ms();
+	enter(cycle, group, STAGE_ACTED);
+}
+
+static void
+refuse_to_act(Cycle *cycle, QpsscaleGroup *group, const char *code,
+			  const char *why)
+{
+	qs_error_set(&group->target.set_error, QS_ERROR_TERMINAL, code, "%s", why);
+	group->target.set_error.refused = true;
+	acted(cycle, group);
+}
+
+/* The intent is committed: this process, and no other, may now call. */
+static void
+act(Cycle *cycle, QpsscaleGroup *group)
+{
+	enter(cycle, group, STAGE_ACTING);
+	if (!cycle->settings->enabled)
+		refuse_to_act(cycle, group, "disabled",
+					  "qpsscale.enabled was switched off before the call");
+	else if (cycle->over)
+		refuse_to_act(cycle, group, "deadline",
+					  "the cycle's deadline had passed before the call");
+	else
+	{
+		qpsscale_set_capacity(&cycle->observer, group,
+							  group->decision.desired);
+		if (group->stage == STAGE_ACTING &&
+			group->pending[QS_CALL_SET_CAPACITY] == 0)
+			acted(cycle, group);
+	}
+}
+
+static void
+ready(void *context, QpsscaleGroup *group)
+{
+	Cycle	   *cycle = context;
+
+	switch (group->stage)
+	{
+		case STAGE_OBSERVING:
+		case STAGE_CHECKING:
+			consider(cycle, group);
+			break;
+		case STAGE_ACTING:
+			acted(cycle, group);
+			break;
+		default:
+			break;
+	}
+}
+
+/* ----------
+ * The two transactions
+ * ----------
+ */
+static QpsscaleGroup **
+gather(Cycle *cycle, GroupStage stage, int *n)
+{
+	QpsscaleGroup **groups = palloc_extended(sizeof(QpsscaleGroup *) *
+											 Max(cycle->in_stage[stage], 1),
+											 MCXT_ALLOC_HUGE);
+
+	*n = 0;
+	for (int i = 0; i < cycle->snapshot->n_groups; i++)
+		if (cycle->snapshot->groups[i].stage == stage)
+			groups[(*n)++] = &cycle->snapshot->groups[i];
+	return groups;
+}
+
+static void
+log_step_error(const char *what, ErrorData *error)
+{
+	ereport(LOG,
+			(errcode(error->sqlerrcode),
+			 errmsg("qpsscale could not %s: %s", what, error->message)));
+}
+
+static void
+intend(Cycle *cycle)
+{
+	int			n;
+	QpsscaleGroup **groups = gather(cycle, STAGE_DECIDED, &n);
+	bool		durable = false;
+	ErrorData  *error;
+
+	if (cycle->request->validate)
+	{
+		for (int i = 0; i < n; i++)
+			enter(cycle, groups[i], STAGE_FINISHED);
+		return;
+	}
+	qpsscale_worker_state("writing decisions");
+	if (!qpsscale_store_intend(groups, n, cycle->settings->metric_period_s,
+							   &durable, &error))
+		log_step_error("write decisions", error);
+	else if (!durable)
+		ereport(WARNING,
+				(errmsg("qpsscale does not act: the wait for synchronous replication was cancelled"),
+				 errhint("The intents are resolved by reading the cloud.")));
+	/* a termination must be seen before the call, not after it */
+	CHECK_FOR_INTERRUPTS();
+	qpsscale_worker_state("acting");
+	cycle->act_started_ms = cycle->last_acted_ms = qs_net_now_ms();
+	for (int i = 0; i < n; i++)
+	{
+		QpsscaleGroup *group = groups[i];
+
+		if (durable && group->activity_id != 0 && !group->decision.dry_run)
+			act(cycle, group);
+		else
+			enter(cycle, group, STAGE_FINISHED);
+	}
+}
+
+static void
+record(Cycle *cycle)
+{
+	int			n;
+	QpsscaleGroup **groups = gather(cycle, STAGE_ACTED, &n);
+	ErrorData  *error;
+
+	qpsscale_worker_state("recording");
+	if (!qpsscale_store_record(groups, n, &error))
+		log_step_error("record outcomes", error);
+	for (int i = 0; i < n; i++)
+		enter(cycle, groups[i], STAGE_FINISHED);
+}
+
+/*
+ * May the groups that have arrived go on?  Yes when nobody is on the way, or
+ * when those on the way have had as long again as the others took.
+ * *wait_ms is shortened to the end of that grace.
+ */
+static bool
+should_flush(int waiting, int on_the_way, int64 started_ms, int64 last_ms,
+			 bool over, int64 *wait_ms)
+{
+	int64		grace;
+	int64		left;
+
+	if (waiting == 0)
+		return false;
+	if (on_the_way == 0 || over)
+		return true;
+	if (last_ms == 0)
+		return false;
+	grace = Max(GRACE_MS, last_ms - started_ms);
+	left = last_ms + grace - qs_net_now_ms();
+	if (left <= 0)
+		return true;
+	if (*wait_ms < 0 || left < *wait_ms)
+		*wait_ms = left;
+	return false;
+}
+
+static void
+run_stages(Cycle *cycle)
+{
+	int		   *in = cycle->in_stage;
+
+	while (in[STAGE_FINISHED] < cycle->snapshot->n_groups)
+	{
+		int64		wait_ms = cycle->observer.deadline_ms - qs_net_now_ms();
+
+		if (wait_ms <= 0 && !cycle->over)
+		{
+			cycle->over = true;
+			qpsscale_observe_abandon(&cycle->observer,
+									 cycle->snapshot->groups,
+									 cycle->snapshot->n_groups);
+		}
+		wait_ms = Max(wait_ms, 0);
+		if (should_flush(in[STAGE_DECIDED],
+						 in[STAGE_OBSERVING] + in[STAGE_CHECKING],
+						 cycle->started_ms, cycle->last_decided_ms,
+						 cycle->over, &wait_ms))
+		{
+			intend(cycle);
+			continue;
+		}
+		if (should_flush(in[STAGE_ACTED], in[STAGE_ACTING],
+						 cycle->act_started_ms, cycle->last_acted_ms,
+						 cycle->over, &wait_ms))
+		{
+			record(cycle);
+			continue;
+		}
+		qpsscale_worker_wait(wait_ms);
+		qpsscale_observe_collect(&cycle->observer);
+	}
+}
+
+/* ----------
+ * Preparation
+ * ----------
+ */
+typedef struct AccountKey
+{
+	char		owner[NAMEDATALEN];
+	char		account[NAMEDATALEN];
+} AccountKey;
+
+typedef struct AccountEntry
+{
+	AccountKey	key;
+	QpsscaleAccount *account;
+} AccountEntry;
+
+static void
+account_key(AccountKey *key, const char *owner, const char *account)
+{
+	memset(key, 0, sizeof(*key));
+	strlcpy(key->owner, owner, sizeof(key->owner));
+	strlcpy(key->account, account == NULL ? "" : account,
+			sizeof(key->account));
+}
+
+static HTAB *
+resolve_accounts(Cycle *cycle)
+{
+	HASHCTL		control = {0};
+	HTAB	   *accounts;
+
+	control.keysize = sizeof(AccountKey);
+	control.entrysize = sizeof(AccountEntry);
+	control.hcxt = CurrentMemoryContext;
+	accounts = hash_create("qpsscale accounts", 32, &control,
+						   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	for (int i = 0; i < cycle->snapshot->n_accounts; i++)
+	{
+		QpsscaleAccount *account = cycle->snapshot->accounts[i];
+		AccountKey	key;
+		AccountEntry *entry;
+
+		account_key(&key, account->owner, account->name);
+		entry = hash_search(accounts, &key, HASH_ENTER, NULL);
+		entry->account = account;
+		qpsscale_account_resolve(account, "byteplus",
+								 cycle->settings->secrets_dir,
+								 cycle->settings->region);
+	}
+	return accounts;
+}
+
+/* What the settings, the call and the provider say about the policy. */
+static void
+complete_policy(Cycle *cycle, QpsscaleGroup *group)
+{
+	QsPolicy   *policy = &group->policy;
+
+	policy->dry_run = policy->dry_run || cycle->request->dry_run;
+	policy->armed = cycle->snapshot->armed;
+	policy->extension_enabled = cycle->settings->enabled;
+	if (cycle->settings->max_instances > 0)
+		policy->ceiling = cycle->settings->max_instances;
+	if (group->provider != NULL)
+		policy->writes_while_busy = group->provider->writes_while_busy;
+}
+
+static void
+prepare_group(Cycle *cycle, QpsscaleGroup *group, HTAB *accounts)
+{
+	AccountKey	key;
+	AccountEntry *entry;
+	const char *problem = NULL;
+
+	cycle->in_stage[STAGE_OBSERVING]++;
+	group->stage = STAGE_OBSERVING;
+	group->target.capacity.in_service = QS_UNKNOWN;
+	group->provider = qs_provider_by_name(group->provider_name);
+	complete_policy(cycle, group);
+
+	account_key(&key, group->owner, group->account_name);
+	entry = hash_search(accounts, &key, HASH_FIND, NULL);
+	if (entry == NULL)
+		problem = "the account changed while the cycle was being prepared";
+	else if (!entry->account->usable)
+		problem = entry->account->problem;
+	else if (group->provider == NULL)
+		problem = psprintf("provider \"%s\" is not known",
+						   group->provider_name);
+	else if (group->region == NULL && entry->account->cloud.region == NULL)
+		problem = "neither the group nor its account names a region";
+	if (problem != NULL)
+	{
+		resolve_open(cycle, group);
+		decide_without_account(group, problem);
+		decided(cycle, group);
+		return;
+	}
+	group->account = entry->account;
+}
+
+static void
+cleanse(StoreSnapshot *snapshot)
+{
+	for (int i = 0; i < snapshot->n_accounts; i++)
+		qs_account_cleanse(&snapshot->accounts[i]->cloud);
+}
+
+static void
+run(Cycle *cycle)
+{
+	HTAB	   *accounts = resolve_accounts(cycle);
+
+	for (int i = 0; i < cycle->snapshot->n_groups; i++)
+		prepare_group(cycle, &cycle->snapshot->groups[i], accounts);
+	qpsscale_worker_state("observing");
+	qpsscale_observe(&cycle->observer, cycle->snapshot->groups,
+					 cycle->snapshot->n_groups);
+	run_stages(cycle);
+	cleanse(cycle->snapshot);
+}
+
+static bool
+fail(CycleResult *result, int sqlstate, const char *error, const char *hint)
+{
+	result->sqlstate = sqlstate;
+	result->error = error;
+	result->hint = hint;
+	return false;
+}
+
+static bool
+check_extension(const StoreSnapshot *snapshot, CycleResult *result)
+{
+	if (!snapshot->extension_exists)
+		return fail(result, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+					"extension qpsscale is not installed in this database",
+					"CREATE EXTENSION qpsscale;");
+	if (strcmp(snapshot->extension_version, QPSSCALE_VERSION) != 0)
+		return fail(result, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+					psprintf("extension qpsscale is of version %s, its library of version %s",
+							 snapshot->extension_version, QPSSCALE_VERSION),
+					"ALTER EXTENSION qpsscale UPDATE; (and restart the server if the library is the older one)");
+	return true;
+}
+
+static void
+start_observer(Cycle *cycle)
+{
+	const QpsscaleSettings *settings = cycle->settings;
+	Observer   *observer = &cycle->observer;
+	int			deadline_ms = settings->cycle_deadline_ms > 0 ?
+		settings->cycle_deadline_ms : settings->interval_ms;
+
+	cycle->started_ms = qs_net_now_ms();
+	observer->arena = arena;
+	observer->metric_period_s = settings->metric_period_s;
+	observer->metric_resolution_s = settings->metric_resolution_s;
+	observer->request_timeout_ms = settings->request_timeout_ms;
+	observer->deadline_ms = cycle->started_ms + deadline_ms;
+	observer->fresh = cycle->request->fresh;
+	observer->ready = ready;
+	observer->context = cycle;
+}
+
+bool
+qpsscale_cycle(const CycleRequest *request, CycleResult *result)
+{
+	Cycle		cycle = {0};
+	ErrorData  *error;
+
+	memset(result, 0, sizeof(*result));
+	if (arena == NULL)
+		arena = qs_arena_new(ARENA_LIMIT);
+	if (arena == NULL)
+		return fail(result, ERRCODE_OUT_OF_MEMORY, "out of memory", NULL);
+	qs_arena_reset(arena);
+
+	qpsscale_worker_state("loading");
+	if (!qpsscale_store_load(&request->selection, &result->snapshot, &error))
+	{
+		log_step_error("read the groups", error);
+		return fail(result, error->sqlerrcode, error->message, error->hint);
+	}
+	if (!check_extension(&result->snapshot, result))
+		return false;
+
+	cycle.request = request;
+	cycle.settings = qpsscale_worker_host->settings;
+	cycle.snapshot = &result->snapshot;
+	start_observer(&cycle);
+	run(&cycle);
+	result->calls = cycle.observer.calls;
+	result->failed_calls = cycle.observer.failed_calls;
+	return true;
+}

@@ -1,0 +1,48 @@
+/*-------------------------------------------------------------------------
+ * observe.h
+ *		The calls of a cycle: made by a provider, carried by net, their
+ *		answers put into the groups.
+ *-------------------------------------------------------------------------
+ */
+#ifndef QPSSCALE_OBSERVE_H
+#define QPSSCALE_OBSERVE_H
+
+#include "pg/cycle.h"
+#include "pg/group.h"
+
+typedef struct Observer
+{
+	QsArena    *arena;
+	int			metric_period_s;
+	int			metric_resolution_s;
+	int64		deadline_ms;	/* of the cycle, net's clock */
+	int			request_timeout_ms;
+	bool		fresh;
+	int			pending;		/* calls without an answer */
+	int64		calls;
+	int64		failed_calls;
+
+	/* Called when a group has all the answers it waits for. */
+	void		(*ready) (void *context, QpsscaleGroup *group);
+	void	   *context;
+} Observer;
+
+/* Starts load and capacity calls for groups that have a usable account; the
+ * groups' batch, target and pending are set. */
+extern void qpsscale_observe(Observer *observer, QpsscaleGroup *groups,
+							 int n_groups);
+
+/* Further calls of one group; its error is set if they cannot be made. */
+extern void qpsscale_ask_in_service(Observer *observer, QpsscaleGroup *group);
+extern void qpsscale_ask_activities(Observer *observer, QpsscaleGroup *group);
+extern void qpsscale_set_capacity(Observer *observer, QpsscaleGroup *group,
+								  int desired);
+
+/* Takes what net has finished; calls ready(). */
+extern void qpsscale_observe_collect(Observer *observer);
+
+/* The deadline has passed: what is still open is charged to its groups. */
+extern void qpsscale_observe_abandon(Observer *observer,
+									 QpsscaleGroup *groups, int n_groups);
+
+#endif							/* QPSSCALE_OBSERVE_H */

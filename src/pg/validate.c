@@ -1,0 +1,233 @@
+/*-------------------------------------------------------------------------
+ * validate.c
+ *		What qpsscale_validate() says about one group.
+ *
+ * The cycle asked everything that scaling the group would ask, and changed
+ * nothing; here its answers become one row per check: ok, warn or fail, what
+ * was seen, and what to do about it.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "pg/json_writer.h"
+#include "pg/validate.h"
+#include "pg/worker.h"
+
+typedef struct Report
+{
+	List	   *rows;
+	bool		passed;
+} Report;
+
+static void
+add_row(Report *report, const char *check, const char *status,
+		const char *detail, const char *hint)
+{
+	StringInfoData row;
+
+	initStringInfo(&row);
+	qpsscale_json_open(&row, NULL, '{');
+	qpsscale_json_text(&row, "check", check);
+	qpsscale_json_text(&row, "status", status);
+	qpsscale_json_text(&row, "detail", detail);
+	qpsscale_json_text(&row, "hint", hint);
+	qpsscale_json_close(&row, '}');
+	report->rows = lappend(report->rows, row.data);
+	if (strcmp(status, "fail") == 0)
+		report->passed = false;
+}
+
+static const char *
+hint_for(const QsError *error)
+{
+	switch (error->class)
+	{
+		case QS_ERROR_CREDENTIAL:
+			return "Check the access key that the account refers to, and this host's clock.";
+		case QS_ERROR_THROTTLED:
+			return "The cloud limits this account; try again later.";
+		case QS_ERROR_TRANSIENT:
+			return "Try again; if it stays, check network, DNS and the account's endpoint.";
+		case QS_ERROR_MALFORMED:
+			return "The reply is not what the API documents; check the account's endpoint.";
+		case QS_ERROR_RESOURCES:
+			return "This server ran out of descriptors or memory; see the message.";
+		default:
+			break;
+	}
+	if (strcmp(error->code, "address_refused") == 0 ||
+		strcmp(error->code, "url_refused") == 0)
+		return "Add the host to qpsscale.allowed_hosts if it is meant.";
+	if (error->http_status == 403)
+		return "Give the access key the permission that the message names.";
+	return "Check ids, region and permissions of the access key.";
+}
+
+static void
+add_error(Report *report, const char *check, const char *action,
+		  const QsError *error)
+{
+	add_row(report, check, "fail",
+			psprintf("%s: %s%s%s", action, error->code,
+					 error->code[0] == '\0' ? "" : ": ", error->message),
+			hint_for(error));
+}
+
+static void
+check_policy(Report *report, const QpsscaleGroup *group)
+{
+	if (!group->enabled)
+		add_row(report, "policy", "warn", "the group is not enabled",
+				"UPDATE qpsscale.resource_groups SET enabled = true ...");
+	else if (group->row_dry_run)
+		add_row(report, "policy", "warn", "the group is in dry run",
+				"UPDATE qpsscale.resource_groups SET dry_run = false ... once its decisions look right");
+	else
+		add_row(report, "policy", "ok", "enabled and live", NULL);
+	if (!group->policy.armed)
+		add_row(report, "armed", "warn",
+				"this database is not armed: every group is in dry run",
+				"SELECT qpsscale_arm();");
+	else
+		add_row(report, "armed", "ok", "this database is armed", NULL);
+}
+
+static bool
+check_account(Report *report, const QpsscaleGroup *group)
+{
+	const char *name = group->account_name == NULL ?
+		"the server's own credentials" : group->account_name;
+
+	if (group->error_source != NULL &&
+		strcmp(group->error_source, "account") == 0)
+	{
+		add_row(report, "account", "fail", group->error_message,
+				"The message says what is missing.");
+		return false;
+	}
+	add_row(report, "account", "ok",
+			psprintf("credentials of %s found, region %s", name,
+					 group->target.region), NULL);
+	return true;
+}
+
+static void
+check_limits(Report *report, const QpsscaleGroup *group)
+{
+	const QsCapacity *capacity = &group->target.capacity;
+	const QsPolicy *policy = &group->policy;
+
+	if (capacity->min == capacity->max)
+		add_row(report, "limits", "warn",
+				psprintf("the cloud's minimum and maximum are both %d: nothing can be scaled",
+						 capacity->min),
+				"Widen the scaling group's limits in the cloud.");
+	else if ((policy->min_instances != QS_NO_LIMIT &&
+			  policy->min_instances > capacity->max) ||
+			 (policy->max_instances != QS_NO_LIMIT &&
+			  policy->max_instances < capacity->min))
+		add_row(report, "limits", "warn",
+				psprintf("the group's own limits lie outside the cloud's %d..%d: the cloud's hold",
+						 capacity->min, capacity->max),
+				"Change min_instances and max_instances, or the cloud's limits.");
+	else
+		add_row(report, "limits", "ok",
+				psprintf("the cloud allows %d..%d instances", capacity->min,
+						 capacity->max), NULL);
+}
+
+static void
+check_capacity(Report *report, const QpsscaleGroup *group)
+{
+	const QsTarget *target = &group->target;
+	const QsCapacity *capacity = &target->capacity;
+
+	if (!capacity->known)
+	{
+		add_error(report, "capacity", "the scaling group cannot be read",
+				  &target->capacity_error);
+		return;
+	}
+	if (capacity->desired == QS_UNKNOWN)
+		add_row(report, "capacity", "warn",
+				psprintf("the expected number of instances is not in use; %d instances exist",
+						 capacity->total),
+				"The first action sets it; nothing need be done.");
+	else
+		add_row(report, "capacity", "ok",
+				psprintf("desired %d, total %d", capacity->desired,
+						 capacity->total), NULL);
+	check_limits(report, group);
+	if (!capacity->active)
+		add_row(report, "state", "fail", "the scaling group is not active",
+				"Enable the scaling group in the cloud.");
+	else if (capacity->scale_out_suspended || capacity->scale_in_suspended)
+		add_row(report, "state", "warn",
+				"processes of the scaling group are suspended",
+				"Resume its processes ScaleOut, ScaleIn and HealthCheck in the cloud.");
+	else
+		add_row(report, "state", "ok", "active", NULL);
+}
+
+static void
+check_load(Report *report, const QpsscaleGroup *group)
+{
+	const QsTarget *target = &group->target;
+	const QsLoad *load = &target->load;
+
+	if (target->load_error.class != QS_ERROR_NONE)
+		add_error(report, "load", "the load cannot be read",
+				  &target->load_error);
+	else if (!load->known)
+		add_row(report, "load", "warn",
+				psprintf("no data for load balancer \"%s\"", group->alb_id),
+				"Normal if it has had no request; else check alb_id and region.");
+	else
+		add_row(report, "load", "ok",
+				psprintf("%.1f requests per second (%d of %d points)",
+						 load->mean_qps, load->points, load->expected_points),
+				NULL);
+}
+
+static void
+check_permissions(Report *report, const QpsscaleGroup *group)
+{
+	const QsTarget *target = &group->target;
+
+	if (!target->activity.known)
+		add_error(report, "activities", "the scaling activities cannot be read",
+				  &target->activity_error);
+	else
+		add_row(report, "activities", "ok", target->activity.in_progress ?
+				"readable; one is in progress" : "readable", NULL);
+	if (target->capacity.in_service == QS_UNKNOWN)
+		add_error(report, "instances", "the instances cannot be read",
+				  &target->in_service_error);
+	else
+		add_row(report, "instances", "ok",
+				psprintf("%d in service", target->capacity.in_service), NULL);
+}
+
+List *
+qpsscale_validation_rows(const CycleResult *result, bool *passed)
+{
+	Report		report = {NIL, true};
+
+	for (int i = 0; i < result->snapshot.n_groups; i++)
+	{
+		const QpsscaleGroup *group = &result->snapshot.groups[i];
+
+		check_policy(&report, group);
+		if (!check_account(&report, group))
+			continue;
+		check_capacity(&report, group);
+		check_load(&report, group);
+		if (group->target.capacity.known)
+			check_permissions(&report, group);
+		add_row(&report, "decision", "ok",
+				psprintf("now: %s, %s", qs_action_name(group->decision.action),
+						 qs_reason_name(group->decision.reason)), NULL);
+	}
+	*passed = report.passed;
+	return report.rows;
+}

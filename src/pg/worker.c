@@ -1,0 +1,536 @@
+/*-------------------------------------------------------------------------
+ * worker.c
+ *		The worker process: resident (a cycle per interval) or one-shot (the
+ *		cycle of one request).
+ *
+ * Entered from qpsscale.so through qpsscale_worker_run().  All network I/O of
+ * the extension happens in these processes.  The process waits for three
+ * things at once: its latch (signals, requests of backends), the death of the
+ * postmaster, and the net's descriptor; at each wake it checks for interrupts,
+ * which is what keeps DROP DATABASE and shutdown from waiting for us.
+ *
+ * An error that nobody caught ends the process; the launcher starts it again,
+ * and with that every leak is gone.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "pg/compat.h"
+#include "pg/cycle.h"
+#include "pg/explain.h"
+#include "pg/step.h"
+#include "pg/validate.h"
+#include "pg/worker.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/fd.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+QPSSCALE_MODULE_MAGIC("qpsscale_worker", QPSSCALE_VERSION);
+
+extern PGDLLEXPORT const QpsscaleStamp qpsscale_worker_stamp;
+PGDLLEXPORT void qpsscale_worker_run(const QpsscaleHost *host,
+									 const QpsscaleLaunch *launch);
+
+const QpsscaleStamp qpsscale_worker_stamp = {
+	.magic = QPSSCALE_STAMP_MAGIC,
+	.host_size = sizeof(QpsscaleHost),
+	.version = QPSSCALE_VERSION,
+	.build_id = QPSSCALE_BUILD_ID
+};
+
+const QpsscaleHost *qpsscale_worker_host = NULL;
+QsNet	   *qpsscale_worker_net = NULL;
+
+/* A reply with 100 groups and their tags is some 100 kB. */
+#define MAX_REPLY_BYTES		((size_t) 16 * 1024 * 1024)
+
+/* A caller that does not take its answer is given up after this long. */
+#define SEND_TIMEOUT_MS		5000
+
+/* Each so many ticks a batch of old history is deleted. */
+#define TICKS_PER_TRIM		20
+
+static WaitEventSet *wait_set = NULL;
+static uint32 wait_event = 0;
+static QpsscaleWorkerSlot *slot = NULL; /* NULL in a one-shot worker */
+static MemoryContext cycle_context = NULL;
+
+/* ----------
+ * Shared memory
+ * ----------
+ */
+static void
+lock_slot(void)
+{
+	LWLockAcquire(qpsscale_worker_host->shared->lock, LW_EXCLUSIVE);
+}
+
+static void
+unlock_slot(void)
+{
+	LWLockRelease(qpsscale_worker_host->shared->lock);
+}
+
+void
+qpsscale_worker_state(const char *state)
+{
+	if (slot == NULL)
+		return;
+	lock_slot();
+	strlcpy(slot->stats.state, state, sizeof(slot->stats.state));
+	slot->stats.heartbeat_at = GetCurrentTimestamp();
+	unlock_slot();
+}
+
+static void
+beat(void)
+{
+	if (slot == NULL)
+		return;
+	lock_slot();
+	slot->stats.heartbeat_at = GetCurrentTimestamp();
+	unlock_slot();
+}
+
+static void
+publish_error(const char *message)
+{
+	if (slot == NULL)
+		return;
+	lock_slot();
+	strlcpy(slot->stats.last_error, message == NULL ? "" : message,
+			sizeof(slot->stats.last_error));
+	unlock_slot();
+}
+
+static void
+publish_cycle(const CycleResult *result, TimestampTz started, bool tick)
+{
+	QsNetStats	net;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (slot == NULL)
+		return;
+	qs_net_stats(qpsscale_worker_net, &net);
+	lock_slot();
+	if (tick)
+	{
+		slot->stats.ticks++;
+		slot->stats.last_tick_finished_at = now;
+		slot->stats.last_tick_ms = (now - started) / 1000.0;
+	}
+	slot->stats.groups_evaluated += result->snapshot.n_groups;
+	slot->stats.api_calls += result->calls;
+	slot->stats.api_errors += result->failed_calls;
+	slot->stats.transactions = qpsscale_step_count();
+	slot->stats.connections_opened = net.connections_opened;
+	slot->stats.tls_handshakes = net.tls_handshakes;
+	unlock_slot();
+}
+
+/* ----------
+ * Waiting
+ * ----------
+ */
+static bool
+acquire_fd(void *context)
+{
+	return AcquireExternalFD();
+}
+
+static void
+release_fd(void *context)
+{
+	ReleaseExternalFD();
+}
+
+static QsNetOptions
+net_options(void)
+{
+	const QpsscaleSettings *settings = qpsscale_worker_host->settings;
+	QsNetOptions options = {0};
+
+	options.max_in_flight = settings->max_in_flight;
+	options.max_reply_bytes = MAX_REPLY_BYTES;
+	options.ca_file = settings->ca_file;
+	options.user_agent = "qpsscale/" QPSSCALE_VERSION;
+	options.allowed_hosts = settings->allowed_hosts;
+	options.acquire_fd = acquire_fd;
+	options.release_fd = release_fd;
+	return options;
+}
+
+static void
+reload(void)
+{
+	QsNetOptions options;
+	QsError		error;
+
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	options = net_options();
+	if (!qs_net_configure(qpsscale_worker_net, &options, &error))
+		ereport(LOG,
+				(errmsg("qpsscale keeps its old network settings: %s",
+						error.message)));
+}
+
+void
+qpsscale_worker_wait(int64 timeout_ms)
+{
+	int64		net_ms = qs_net_timeout_ms(qpsscale_worker_net);
+	WaitEvent	event;
+
+	Assert(!IsTransactionState());
+	if (net_ms >= 0 && (timeout_ms < 0 || net_ms < timeout_ms))
+		timeout_ms = net_ms;
+	(void) WaitEventSetWait(wait_set, (long) Min(timeout_ms, 60000), &event, 1,
+							wait_event);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+		reload();
+	qs_net_drive(qpsscale_worker_net);
+}
+
+static void
+start_net(void)
+{
+	QsNetOptions options = net_options();
+	QsError		error;
+
+	qpsscale_worker_net = qs_net_new(&options, &error);
+	if (qpsscale_worker_net == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("qpsscale could not start its network layer: %s",
+						error.message)));
+	wait_event = qpsscale_wait_event("QpsscaleMain");
+	wait_set = qpsscale_create_wait_event_set(3);
+	AddWaitEventToSet(wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL,
+					  NULL);
+	AddWaitEventToSet(wait_set, WL_SOCKET_READABLE,
+					  qs_net_fd(qpsscale_worker_net), NULL, NULL);
+}
+
+/* ----------
+ * Requests of backends
+ * ----------
+ */
+typedef struct Answer
+{
+	dsm_segment *segment;
+	shm_mq_handle *queue;
+	bool		lost;			/* the caller has gone, or takes nothing */
+} Answer;
+
+/*
+ * Never blocks on a caller: one that has stopped would stop the worker.
+ */
+static void
+send_message(Answer *answer, const char *data, Size length)
+{
+	TimestampTz give_up = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													  SEND_TIMEOUT_MS);
+
+	while (!answer->lost)
+	{
+		shm_mq_result result = shm_mq_send(answer->queue, length,
+													data, true, true);
+
+		if (result == SHM_MQ_SUCCESS)
+			return;
+		if (result == SHM_MQ_DETACHED || GetCurrentTimestamp() >= give_up)
+			answer->lost = true;
+		else
+		{
+			(void) WaitLatch(MyLatch,
+							 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+							 100, wait_event);
+			ResetLatch(MyLatch);
+			CHECK_FOR_INTERRUPTS();
+		}
+	}
+}
+
+static void
+send_row(Answer *answer, const char *json)
+{
+	StringInfoData message;
+
+	initStringInfo(&message);
+	appendStringInfoChar(&message, 'r');
+	appendStringInfoString(&message, json);
+	send_message(answer, message.data, message.len);
+	pfree(message.data);
+}
+
+static void
+send_error(Answer *answer, int sqlstate, const char *text, const char *hint)
+{
+	StringInfoData message;
+
+	initStringInfo(&message);
+	appendStringInfoChar(&message, 'e');
+	appendStringInfoString(&message, unpack_sql_state(sqlstate));
+	appendBinaryStringInfo(&message, text, strlen(text) + 1);
+	appendBinaryStringInfo(&message, "", 1);
+	appendBinaryStringInfo(&message, hint == NULL ? "" : hint,
+						   hint == NULL ? 1 : strlen(hint) + 1);
+	send_message(answer, message.data, message.len);
+}
+
+static void
+answer_evaluate(Answer *answer, const CycleResult *result)
+{
+	for (int i = 0; i < result->snapshot.n_groups && !answer->lost; i++)
+	{
+		char	   *json = qpsscale_evaluation_result(&result->snapshot.groups[i]);
+
+		send_row(answer, json);
+		pfree(json);
+	}
+}
+
+static void
+answer_validate(Answer *answer, const CycleResult *result)
+{
+	ErrorData  *error;
+	ListCell   *cell;
+	bool		passed;
+
+	foreach(cell, qpsscale_validation_rows(result, &passed))
+		send_row(answer, lfirst(cell));
+	if (passed && result->snapshot.n_groups == 1 &&
+		!qpsscale_store_validated(result->snapshot.groups[0].id, &error))
+		ereport(LOG,
+				(errmsg("qpsscale could not mark a group as validated: %s",
+						error->message)));
+}
+
+static void
+answer_request(Answer *answer, const QpsscaleRequest *request)
+{
+	CycleRequest cycle = {0};
+	CycleResult result;
+	TimestampTz started = GetCurrentTimestamp();
+
+	cycle.selection.all_enabled = request->all_groups;
+	cycle.selection.group_id = request->group_id;
+	cycle.selection.role = request->role;
+	cycle.dry_run = request->dry_run;
+	cycle.fresh = true;
+	cycle.validate = request->kind == QPSSCALE_REQUEST_VALIDATE;
+
+	if (!qpsscale_cycle(&cycle, &result))
+	{
+		send_error(answer, result.sqlstate, result.error, result.hint);
+		return;
+	}
+	publish_cycle(&result, started, false);
+	if (!request->all_groups && result.snapshot.n_groups == 0)
+	{
+		send_error(answer, ERRCODE_NO_DATA_FOUND,
+				   psprintf("resource group " INT64_FORMAT " does not exist",
+							request->group_id),
+				   "SELECT id, name FROM qpsscale.resource_groups lists them.");
+		return;
+	}
+	if (cycle.validate)
+		answer_validate(answer, &result);
+	else
+		answer_evaluate(answer, &result);
+	send_message(answer, "d", 1);
+}
+
+static void
+serve_request(dsm_handle handle)
+{
+	Answer		answer = {0};
+	const QpsscaleRequest *request;
+	MemoryContext old = MemoryContextSwitchTo(cycle_context);
+
+	answer.segment = dsm_attach(handle);
+	if (answer.segment != NULL)
+	{
+		char	   *start = dsm_segment_address(answer.segment);
+		shm_mq	   *queue;
+
+		request = (const QpsscaleRequest *) start;
+		if (request->magic != QPSSCALE_REQUEST_MAGIC)
+			elog(ERROR, "a request of qpsscale is malformed");
+		queue = (shm_mq *) (start + request->queue_offset);
+		shm_mq_set_sender(queue, MyProc);
+		answer.queue = shm_mq_attach(queue, answer.segment, NULL);
+		answer_request(&answer, request);
+		shm_mq_detach(answer.queue);
+		dsm_detach(answer.segment);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(cycle_context);
+}
+
+/* A handle is taken off the list before it is attached: see shared.h. */
+static bool
+take_request(dsm_handle *handle)
+{
+	bool		taken = false;
+
+	lock_slot();
+	if (slot->n_requests > 0)
+	{
+		*handle = slot->requests[0];
+		slot->n_requests--;
+		memmove(&slot->requests[0], &slot->requests[1],
+				sizeof(dsm_handle) * slot->n_requests);
+		slot->stats.requests_served++;
+		taken = true;
+	}
+	unlock_slot();
+	return taken;
+}
+
+static void
+serve_requests(void)
+{
+	dsm_handle	handle;
+
+	while (take_request(&handle))
+		serve_request(handle);
+}
+
+/* ----------
+ * The resident worker
+ * ----------
+ */
+static void
+tick(void)
+{
+	static int64 ticks = 0;
+	const QpsscaleSettings *settings = qpsscale_worker_host->settings;
+	CycleRequest request = {0};
+	CycleResult result;
+	TimestampTz started = GetCurrentTimestamp();
+	MemoryContext old = MemoryContextSwitchTo(cycle_context);
+	bool		gone;
+
+	request.selection.all_enabled = true;
+	request.selection.trim_history = ticks++ % TICKS_PER_TRIM == 0;
+	request.selection.retention_s = settings->retention_s;
+	lock_slot();
+	slot->stats.last_tick_started_at = started;
+	unlock_slot();
+
+	(void) qpsscale_cycle(&request, &result);
+	publish_error(result.error);
+	gone = result.error != NULL && !result.snapshot.extension_exists &&
+		result.sqlstate == ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+	publish_cycle(&result, started, true);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(cycle_context);
+
+	/* the launcher looks again later; until then the database is free */
+	if (gone)
+	{
+		qpsscale_worker_state("extension missing");
+		proc_exit(0);
+	}
+	qpsscale_worker_state("idle");
+}
+
+
+
+static void
+serve_database(void)
+{
+	const QpsscaleSettings *settings = qpsscale_worker_host->settings;
+	int64		due_ms = qs_net_now_ms() +
+		(int64) settings->initial_delay_s * 1000;
+
+	ereport(LOG,
+			(errmsg("qpsscale worker for database \"%s\" started",
+					slot->database_name)));
+	qpsscale_worker_state("idle");
+	for (;;)
+	{
+		int64		now_ms;
+
+		CHECK_FOR_INTERRUPTS();
+		serve_requests();
+		now_ms = qs_net_now_ms();
+		if (now_ms >= due_ms && settings->enabled)
+		{
+			tick();
+			/* from start to start; a late one is not made up for */
+			due_ms = Max(due_ms + settings->interval_ms,
+						 now_ms + settings->interval_ms / 2);
+		}
+		else if (now_ms >= due_ms)
+		{
+			qpsscale_worker_state("disabled");
+			due_ms = now_ms + settings->interval_ms;
+		}
+		beat();
+		now_ms = qs_net_now_ms();
+		/* a shorter interval or a switch-on counts at once */
+		due_ms = Min(due_ms, now_ms + settings->interval_ms);
+		qpsscale_worker_wait(Max(due_ms - now_ms, 0));
+	}
+}
+
+static void
+start_slot(const QpsscaleLaunch *launch)
+{
+	slot = &qpsscale_worker_host->shared->slots[launch->slot];
+	lock_slot();
+	slot->database = MyDatabaseId;
+	memset(&slot->stats, 0, sizeof(slot->stats));
+	slot->stats.started_at = GetCurrentTimestamp();
+	strlcpy(slot->stats.state, "starting", sizeof(slot->stats.state));
+	unlock_slot();
+}
+
+/* The role is the bootstrap superuser; settings of role and database are
+ * overridden, as they must not be able to stop a cycle. */
+static void
+connect_to_database(const QpsscaleLaunch *launch)
+{
+	if (launch->resident)
+		BackgroundWorkerInitializeConnection(launch->database_name, NULL, 0);
+	else
+		BackgroundWorkerInitializeConnectionByOid(launch->database,
+												  InvalidOid, 0);
+	qpsscale_step_pin_settings(launch->resident ? 250 : 2000);
+	pgstat_report_appname("qpsscale");
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+void
+qpsscale_worker_run(const QpsscaleHost *host, const QpsscaleLaunch *launch)
+{
+	qpsscale_worker_host = host;
+	connect_to_database(launch);
+	cycle_context = AllocSetContextCreate(TopMemoryContext, "qpsscale cycle",
+										  ALLOCSET_DEFAULT_SIZES);
+	start_net();
+	if (launch->resident)
+	{
+		start_slot(launch);
+		serve_database();
+	}
+	serve_request(launch->request);
+
+	/* without waiting for a resolver thread: the process ends here */
+	proc_exit(0);
+}
