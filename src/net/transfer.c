@@ -322,7 +322,8 @@ static bool
 set_headers(QsTransfer *transfer, const QsHttpRequest *request)
 {
 	CURL	   *easy = transfer->easy;
-	bool		has_type = request->body == NULL;
+	bool		has_type = request->body == NULL &&
+		strcmp(request->method, "POST") != 0;
 	size_t		used = 0;
 	int			count = 0;
 	int			i;
