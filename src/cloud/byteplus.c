@@ -224,8 +224,9 @@ byteplus_observe(QsArena *arena, const QsBatch *batch, int metric_period_s,
 				 int64_t now_us, QsCallList *calls, QsError *error)
 {
 	size_t		n = (size_t) (batch->n_targets > 0 ? batch->n_targets : 0) + 1;
-	QsTarget  **with_load = qs_arena_alloc_array(arena, n, sizeof(QsTarget *));
-	QsTarget  **with_group = qs_arena_alloc_array(arena, n, sizeof(QsTarget *));
+	QsTarget  **with_load = qs_arena_alloc_array(arena, n, sizeof(*with_load));
+	QsTarget  **with_group = qs_arena_alloc_array(arena, n,
+												  sizeof(*with_group));
 	QsIdIndex	albs;
 	QsIdIndex	groups;
 	int			n_load;

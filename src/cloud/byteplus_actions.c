@@ -413,6 +413,10 @@ qs_byteplus_parse_activities(QsArena *arena, QsBytePlusCall *call,
 	return true;
 }
 
+_Static_assert(sizeof(((QsError *) 0)->code) ==
+			   sizeof(((QsTarget *) 0)->set_request_id),
+			   "a request id is cleaned as an error's code");
+
 /*
  * Success is a 2xx with metadata and without an error.  A reply that names
  * another group leaves open what has happened: the caller reads back.
@@ -425,6 +429,7 @@ qs_byteplus_parse_set(QsArena *arena, QsBytePlusCall *call,
 	QsTarget   *target = call->base.targets[0];
 	json_t	   *root = qs_byteplus_reply_open(arena, call, reply, now_us,
 											  error);
+	const json_t *metadata;
 	const char *request_id;
 	QsError		cleaned;
 	bool		ours;
@@ -432,9 +437,9 @@ qs_byteplus_parse_set(QsArena *arena, QsBytePlusCall *call,
 	if (root == NULL)
 		return false;
 	ours = about_this_group(json_object_get(root, "Result"), target);
-	request_id = qs_json_text(json_object_get(json_object_get(root,
-															  "ResponseMetadata"),
-											  "RequestId"));
+	metadata = json_object_get(root, "ResponseMetadata");
+	request_id = qs_json_text(json_object_get(metadata, "RequestId"));
+
 	/* an error's code has the same size and is cleaned when it is set */
 	qs_error_set(&cleaned, QS_ERROR_NONE, request_id ? request_id : "", "%s",
 				 "");
@@ -442,8 +447,6 @@ qs_byteplus_parse_set(QsArena *arena, QsBytePlusCall *call,
 	if (!ours)
 		return qs_error_set(error, QS_ERROR_MALFORMED, "wrong_group",
 							"reply is about another scaling group");
-	_Static_assert(sizeof(cleaned.code) == sizeof(target->set_request_id),
-				   "a request id is cleaned as an error's code");
 	memcpy(target->set_request_id, cleaned.code, sizeof(cleaned.code));
 	target->set_accepted = true;
 	qs_error_clear(&target->set_error);

@@ -16,7 +16,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* A Date header further off than this is taken for broken, not for the time. */
+/* A Date header further off than this is broken, not the time. */
 #define MAX_SKEW_S	(30 * 86400)
 
 /* What a code says whatever the HTTP status is.  Compared as a prefix. */
