@@ -46,7 +46,7 @@ qpsscale_step(const char *what, QpsscaleStepBody body, void *argument,
 			  bool durable, ErrorData **error)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	bool		committed = false;
+	volatile bool committed = false;
 
 	*error = NULL;
 	transactions++;
@@ -89,7 +89,7 @@ qpsscale_substep(QpsscaleStepBody body, void *argument, ErrorData **error)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	bool		done = false;
+	volatile bool done = false;
 
 	*error = NULL;
 	BeginInternalSubTransaction(NULL);

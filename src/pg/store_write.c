@@ -151,6 +151,9 @@ static const char insert_sql[] =
 "    base integer, status text, reason text, qps float8, target float8,"
 "    version bigint, evaluation_id bigint, pid integer,"
 "    started_at timestamptz)"
+" WHERE w.status <> 'dry_run' OR NOT EXISTS"
+"   (SELECT FROM qpsscale.activities d"
+"    WHERE d.activity_key = w.stem || '-1')"
 " ON CONFLICT DO NOTHING"
 " RETURNING resource_group_id, id, activity_key";
 

@@ -368,13 +368,16 @@ serve_request(dsm_handle handle)
 		shm_mq	   *queue;
 
 		request = (const QpsscaleRequest *) start;
-		if (request->magic != QPSSCALE_REQUEST_MAGIC)
-			elog(ERROR, "a request of qpsscale is malformed");
-		queue = (shm_mq *) (start + request->queue_offset);
-		shm_mq_set_sender(queue, MyProc);
-		answer.queue = shm_mq_attach(queue, answer.segment, NULL);
-		answer_request(&answer, request);
-		shm_mq_detach(answer.queue);
+		if (request->magic == QPSSCALE_REQUEST_MAGIC)
+		{
+			queue = (shm_mq *) (start + request->queue_offset);
+			shm_mq_set_sender(queue, MyProc);
+			answer.queue = shm_mq_attach(queue, answer.segment, NULL);
+			answer_request(&answer, request);
+			shm_mq_detach(answer.queue);
+		}
+		else
+			ereport(LOG, (errmsg_internal("a request of qpsscale is malformed")));
 		dsm_detach(answer.segment);
 	}
 	MemoryContextSwitchTo(old);
@@ -406,7 +409,8 @@ serve_requests(void)
 {
 	dsm_handle	handle;
 
-	while (take_request(&handle))
+	/* a bounded number: steady callers must not keep the tick from coming */
+	for (int i = 0; i < QPSSCALE_MAX_REQUESTS && take_request(&handle); i++)
 		serve_request(handle);
 }
 
@@ -455,8 +459,9 @@ static void
 serve_database(void)
 {
 	const QpsscaleSettings *settings = qpsscale_worker_host->settings;
-	int64		due_ms = qs_net_now_ms() +
+	int64		earliest_ms = qs_net_now_ms() +
 		(int64) settings->initial_delay_s * 1000;
+	int64		due_ms = earliest_ms;
 
 	ereport(LOG,
 			(errmsg("qpsscale worker for database \"%s\" started",
@@ -484,7 +489,7 @@ serve_database(void)
 		beat();
 		now_ms = qs_net_now_ms();
 		/* a shorter interval or a switch-on counts at once */
-		due_ms = Min(due_ms, now_ms + settings->interval_ms);
+		due_ms = Max(earliest_ms, Min(due_ms, now_ms + settings->interval_ms));
 		qpsscale_worker_wait(Max(due_ms - now_ms, 0));
 	}
 }
