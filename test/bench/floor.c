@@ -3,7 +3,7 @@
  *		The floor under a tick: the same calls made by a bare libcurl-multi loop.
  *
  * One tick asks load and capacity of all groups, then for each group that acts
- * its cloud activities (and in-service count if the worker asks for it), then
+ * its cloud activities (and in-service count where the worker asks for it), then
  * writes the desired number.  There is no barrier but the dependence of the
  * data: a group goes on as soon as its own replies are there.  Requests are
  * signed with src/cloud like the worker's; replies are received and thrown
@@ -80,7 +80,7 @@ typedef struct Floor
 	int			connections;
 	int			ids_per_call;	/* of a describe call; 0 = listing pages */
 	bool		metrics;
-	bool		in_service;
+	int			in_service;		/* 0 never, 1 always, 2 in ticks that shrink */
 	double		acting_share;
 	int			ticks;
 	int			pause_ms;
@@ -97,6 +97,7 @@ typedef struct Floor
 	Acting	   *acting;
 	int			n_acting;
 	int			desired;		/* what this tick writes */
+	bool		ask_in_service; /* does this tick? */
 	int64_t		opened;			/* connections */
 	int64_t		failures;
 } Floor;
@@ -384,7 +385,7 @@ release_acting(Floor *floor, const Call *call)
 		if (--acting->waits_for > 0)
 			continue;
 		enqueue(floor, CALL_ACTIVITIES, acting->id, 1);
-		if (floor->in_service)
+		if (floor->ask_in_service)
 			enqueue(floor, CALL_IN_SERVICE, acting->id, 1);
 	}
 }
@@ -441,10 +442,12 @@ start_tick(Floor *floor, int tick)
 	floor->n_queue = 0;
 	floor->next = 0;
 	floor->desired = tick % 2 == 0 ? 6 : 5;
+	floor->ask_in_service = floor->in_service == 1 ||
+		(floor->in_service == 2 && floor->desired == 5);
 	for (int i = 0; i < floor->n_acting; i++)
 	{
 		floor->acting[i].waits_for = floor->metrics ? 2 : 1;
-		floor->acting[i].checks = floor->in_service ? 2 : 1;
+		floor->acting[i].checks = floor->ask_in_service ? 2 : 1;
 	}
 	for (int first = 1; floor->metrics && first <= floor->groups;
 		 first += METRIC_IDS)
@@ -541,7 +544,7 @@ read_options(Floor *floor, int argc, char **argv)
 				floor->metrics = atoi(optarg) != 0;
 				break;
 			case 's':
-				floor->in_service = atoi(optarg) != 0;
+				floor->in_service = atoi(optarg);
 				break;
 			case 'a':
 				floor->acting_share = atof(optarg);
@@ -620,6 +623,7 @@ main(int argc, char **argv)
 	Floor	   *floor = &floor_data;
 	double		wall[MAX_TICKS];
 	double		cpu = 0;
+	int64_t		calls = 0;
 	int64_t		cold;
 
 	read_options(floor, argc, argv);
@@ -638,9 +642,10 @@ main(int argc, char **argv)
 		run_tick(floor, tick);
 		wall[tick] = now_ms() - start;
 		cpu += cpu_us() - cpu_before;
+		calls += floor->n_queue;
 	}
-	printf("floor_ticks=%d floor_calls=%d floor_wall_ms=", floor->ticks,
-		   floor->n_queue);
+	printf("floor_ticks=%d floor_calls=%.0f floor_wall_ms=", floor->ticks,
+		   (double) calls / floor->ticks);
 	for (int tick = 0; tick < floor->ticks; tick++)
 		printf("%s%.1f", tick > 0 ? "," : "", wall[tick]);
 	qsort(wall, (size_t) floor->ticks, sizeof(wall[0]), compare_double);

@@ -128,12 +128,13 @@ bench_settings()
 	qps_psql -o /dev/null "${arguments[@]}" -c 'select pg_reload_conf()'
 }
 
-# Let the worker tick each INTERVAL, or (bench_pause) hardly ever: it keeps
-# its connections and caches while the floor is measured.  Whether it is at rest
-# is seen from the cloud, so that nobody looks into its database.
+# Let the worker tick each INTERVAL, or (bench_pause) not at all: it keeps its
+# connections and caches while the floor is measured.  Whether it is at rest is
+# seen from the cloud, so that nobody looks into its database.
 bench_resume()
 {
-	[ "$bench_ticking" = "$1" ] || bench_settings "qpsscale.interval=$1"
+	[ "$bench_ticking" = "$1" ] ||
+		bench_settings qpsscale.enabled=on "qpsscale.interval=$1"
 	bench_ticking=$1
 }
 
@@ -141,8 +142,8 @@ bench_pause()
 {
 	local quiet=0 calls='' try
 
-	bench_settings qpsscale.interval=1h
-	bench_ticking=1h
+	bench_settings qpsscale.enabled=off
+	bench_ticking=
 	for try in {1..600}; do
 		bench_cloud_counters
 		if [ "${bench_count[in_flight]}" -eq 0 ] &&
