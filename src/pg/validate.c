@@ -198,8 +198,7 @@ check_permissions(Report *report, const QpsscaleGroup *group)
 		add_error(report, "activities", "the scaling activities cannot be read",
 				  &target->activity_error);
 	else
-		add_row(report, "activities", "ok", target->activity.in_progress ?
-				"readable; one is in progress" : "readable", NULL);
+		add_row(report, "activities", "ok", target->activity.in_progress ? "readable; one is in progress" : "readable", NULL);
 	if (target->capacity.in_service == QS_UNKNOWN)
 		add_error(report, "instances", "the instances cannot be read",
 				  &target->in_service_error);

@@ -1,0 +1,61 @@
+/*-------------------------------------------------------------------------
+ * store_parts.h
+ *		What the files store_*.c share.  Nobody else includes it.
+ *-------------------------------------------------------------------------
+ */
+#ifndef QPSSCALE_STORE_PARTS_H
+#define QPSSCALE_STORE_PARTS_H
+
+#include "executor/spi.h"
+#include "lib/stringinfo.h"
+#include "pg/store.h"
+
+/* A batch of groups on its way into the tables, inside a transaction. */
+typedef struct StoreBatch
+{
+	QpsscaleGroup **groups;		/* sorted by id, as they were read */
+	int			n_groups;
+	int			metric_period_s;
+	bool		careful;		/* claim every row first */
+	bool		acted;			/* out: intents were inserted */
+	MemoryContext context;		/* of what is kept after the transaction */
+} StoreBatch;
+
+/* A statement that is prepared once per process and kept. */
+typedef struct StorePlan
+{
+	const char *sql;
+	Oid			types[4];
+	int			n_types;
+	SPIPlanPtr	plan;
+} StorePlan;
+
+/* store_write.c */
+extern void qpsscale_store_run(StorePlan *plan, Datum *values);
+
+/* Begins and runs a statement whose only parameter is a JSON array. */
+extern void qpsscale_store_document(StringInfo document);
+extern void qpsscale_store_run_document(StorePlan *plan,
+										StringInfo document);
+extern QpsscaleGroup *qpsscale_store_find(StoreBatch *batch, int64 id);
+extern int64 qpsscale_store_result(uint64 row, int column, bool *null);
+
+/* Will the group's decision become an intent? */
+extern bool qpsscale_store_will_act(const QpsscaleGroup *group);
+
+/* The decision stands, but not now: the desired capacity stays. */
+extern void qpsscale_store_hold(QpsscaleGroup *group, QsReason reason);
+
+/* store_verdict.c */
+extern void qpsscale_store_repeated(StoreBatch *batch);
+extern void qpsscale_store_changed(StoreBatch *batch);
+extern void qpsscale_store_errors(StoreBatch *batch);
+extern void qpsscale_store_failures(StoreBatch *batch, TimestampTz now);
+
+/* store_activity.c */
+extern void qpsscale_store_claim(StoreBatch *batch);
+extern void qpsscale_store_resolved(StoreBatch *batch);
+extern void qpsscale_store_activities(StoreBatch *batch);
+extern void qpsscale_store_outcomes(StoreBatch *batch, TimestampTz now);
+
+#endif							/* QPSSCALE_STORE_PARTS_H */
