@@ -125,7 +125,7 @@ qs_id_index_slice(const QsIdIndex *index, int from, int n)
 	return slice;
 }
 
-QsTarget  **
+QsTarget **
 qs_id_index_targets(const QsIdIndex *index, int *n)
 {
 	*n = index->first[index->n_ids] - index->first[0];

@@ -153,23 +153,20 @@ describe_query(const Floor *floor, QsArena *arena, const Call *call)
 	parameters[n++] = (QsQueryParameter) {"Version", "2020-01-01"};
 	parameters[n++] = (QsQueryParameter)
 	{
-		"PageSize", "50"
-	};
+		"PageSize", "50"};
 	if (floor->ids_per_call == 0)
 	{
 		parameters[n++] = (QsQueryParameter)
 		{
 			"PageNumber",
-				qs_arena_printf(arena, "%d", (call->first - 1) / LIST_PAGE + 1)
-		};
+			qs_arena_printf(arena, "%d", (call->first - 1) / LIST_PAGE + 1)};
 		return qs_canonical_query(arena, parameters, n);
 	}
 	for (int i = 0; i < call->count; i++)
 		parameters[n++] = (QsQueryParameter)
 	{
-		qs_arena_printf(arena, "ScalingGroupIds.%d", i + 1),
-			qs_arena_printf(arena, "asg-%d", call->first + i)
-	};
+			qs_arena_printf(arena, "ScalingGroupIds.%d", i + 1),
+			qs_arena_printf(arena, "asg-%d", call->first + i)};
 	return qs_canonical_query(arena, parameters, n);
 }
 
@@ -187,14 +184,12 @@ group_query(const Floor *floor, QsArena *arena, const Call *call)
 	else
 		parameters[3] = (QsQueryParameter)
 	{
-		"DesireInstanceNumber", qs_arena_printf(arena, "%d", floor->desired)
-	};
+			"DesireInstanceNumber", qs_arena_printf(arena, "%d", floor->desired)};
 	parameters[0] = (QsQueryParameter) {"Action", action};
 	parameters[1] = (QsQueryParameter) {"Version", "2020-01-01"};
 	parameters[2] = (QsQueryParameter)
 	{
-		"ScalingGroupId", qs_arena_printf(arena, "asg-%d", call->first)
-	};
+		"ScalingGroupId", qs_arena_printf(arena, "asg-%d", call->first)};
 	return qs_canonical_query(arena, parameters, 4);
 }
 
@@ -378,7 +373,8 @@ release_acting(Floor *floor, const Call *call)
 			high = middle;
 	}
 	for (; low < floor->n_acting &&
-		 floor->acting[low].id < call->first + call->count; low++)
+		 floor->acting[low].id < call->first + call->count;
+		 low++)
 	{
 		Acting	   *acting = &floor->acting[low];
 

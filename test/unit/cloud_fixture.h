@@ -32,7 +32,7 @@ typedef struct Cloud
 	QsTarget   *targets;
 	QsTarget  **list;
 	int			n;
-	char		(*names)[2][32];
+	char (*names)[2][32];
 	QsBatch		batch;
 	QsCallList	calls;
 	QsCallList	follow_up;

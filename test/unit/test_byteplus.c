@@ -23,7 +23,8 @@ one_series(const char *points)
 	snprintf(text, sizeof(text), "{" METADATA ",\"Result\":{\"Data\":{"
 			 "\"MetricDataResults\":[{\"StatisticsMethods\":\"avg\","
 			 "\"Dimensions\":[{\"Name\":\"ResourceID\",\"Value\":"
-			 "\"alb-00000\"}],\"DataPoints\":%s}]}}}", points);
+								 "\"alb-00000\"}],\"DataPoints\":%s}]}}}",
+			 points);
 	return text;
 }
 
@@ -262,15 +263,19 @@ static const struct
 	3, 60.5 / 3, 30, 300, false},
 	{"unordered points", "[{\"Timestamp\":1704164580,\"Value\":30},"
 		"{\"Timestamp\":1704164340,\"Value\":10},"
-	"{\"Timestamp\":1704164400,\"Value\":20}]", 3, 20, 30, 300, false},
+						 "{\"Timestamp\":1704164400,\"Value\":20}]",
+	 3, 20, 30, 300, false},
 	{"b08 null is missing, not zero",
 		"[{\"Timestamp\":1704164340,\"Value\":null},"
-	"{\"Timestamp\":1704164400,\"Value\":20}]", 1, 20, 20, 120, false},
+	 "{\"Timestamp\":1704164400,\"Value\":20}]",
+	 1, 20, 20, 120, false},
 	{"b08 absent value is missing, not zero", "[{\"Timestamp\":1704164340},"
-	"{\"Timestamp\":1704164400,\"Value\":20}]", 1, 20, 20, 120, false},
+											  "{\"Timestamp\":1704164400,\"Value\":20}]",
+	 1, 20, 20, 120, false},
 	{"b08 negative value is missing",
 		"[{\"Timestamp\":1704164340,\"Value\":-1},"
-	"{\"Timestamp\":1704164400,\"Value\":20}]", 1, 20, 20, 120, false},
+	 "{\"Timestamp\":1704164400,\"Value\":20}]",
+	 1, 20, 20, 120, false},
 	{"NaN in words is missing", "[{\"Timestamp\":1704164340,\"Value\":"
 		"\"NaN\"},{\"Timestamp\":1704164400,\"Value\":20}]",
 	1, 20, 20, 120, false},
@@ -303,7 +308,8 @@ static const struct
 	"[{\"Timestamp\":1704164340,\"Value\":1e300}]", 0, 0, 0, 0, false},
 	{"integer beyond 64 bits is missing", "[{\"Timestamp\":1704164340,"
 		"\"Value\":99999999999999999999999},"
-	"{\"Timestamp\":1704164400,\"Value\":3}]", 1, 3, 3, 120, false},
+										  "{\"Timestamp\":1704164400,\"Value\":3}]",
+	 1, 3, 3, 120, false},
 	{"value as a string", "[{\"Timestamp\":1704164340,\"Value\":\"12\"}]",
 	0, 0, 0, 0, true},
 	{"value as an object", "[{\"Timestamp\":1704164340,\"Value\":{}}]",
@@ -384,7 +390,7 @@ b08_series_are_known_by_id_and_missing_ones_are_unknown(void **state)
 }
 
 #define SERIES(method, value) "{\"StatisticsMethods\":\"" method "\"," \
-	"\"Dimensions\":[{\"Name\":\"ResourceID\",\"Value\":\"alb-00000\"}]," \
+							  "\"Dimensions\":[{\"Name\":\"ResourceID\",\"Value\":\"alb-00000\"}]," \
 	"\"DataPoints\":[{\"Timestamp\":1704164340,\"Value\":" value "}]}"
 
 static void
@@ -397,13 +403,11 @@ only_averages_count_and_two_are_one_too_many(void **state)
 	observe(cloud, 300);
 	assert_true(answer(cloud, call_of(cloud, QS_CALL_LOAD), 200,
 					   "{" METADATA ",\"Result\":{\"Data\":{"
-					   "\"MetricDataResults\":[" SERIES("max", "90") ","
-					   SERIES("avg", "5") "," SERIES("min", "1") "]}}}"));
+					   "\"MetricDataResults\":[" SERIES("max", "90") "," SERIES("avg", "5") "," SERIES("min", "1") "]}}}"));
 	assert_true(load->known && load->mean_qps == 5);
 	assert_true(answer(cloud, call_of(cloud, QS_CALL_LOAD), 200,
 					   "{" METADATA ",\"Result\":{\"Data\":{"
-					   "\"MetricDataResults\":[" SERIES("avg", "90") ","
-					   SERIES("", "5") "]}}}"));
+					   "\"MetricDataResults\":[" SERIES("avg", "90") "," SERIES("", "5") "]}}}"));
 	assert_false(load->known);
 	assert_int_equal(cloud->targets[0].load_error.class, QS_ERROR_MALFORMED);
 	cloud_free(cloud);
@@ -447,24 +451,30 @@ static const struct
 		"{\"ResponseMetadata\":{\"Error\":\"boom\"},\"Result\":{}}",
 	QS_ERROR_TERMINAL, false, "HTTP200"},
 	{"code by number only", 401, "{\"ResponseMetadata\":{\"Error\":{"
-	"\"CodeN\":100010}}}", QS_ERROR_TERMINAL, true, "SignatureDoesNotMatch"},
+								 "\"CodeN\":100010}}}",
+	 QS_ERROR_TERMINAL, true, "SignatureDoesNotMatch"},
 	{"gateway's form", 403, "{\"HTTPCode\":403,\"errorcode\":"
 		"\"AccessDenied\",\"message\":\"no\"}",
 	QS_ERROR_TERMINAL, true, "AccessDenied"},
 	{"gateway's form with HTTP 200", 200, "{\"HTTPCode\":429,\"errorcode\":"
-	"\"x\",\"message\":\"no\"}", QS_ERROR_THROTTLED, true, "x"},
+										  "\"x\",\"message\":\"no\"}",
+	 QS_ERROR_THROTTLED, true, "x"},
 	{"429 with envelope", 429, "{\"ResponseMetadata\":{\"Error\":{\"Code\":"
-	"\"FlowLimitExceeded\"}}}", QS_ERROR_THROTTLED, true, "FlowLimitExceeded"},
+							   "\"FlowLimitExceeded\"}}}",
+	 QS_ERROR_THROTTLED, true, "FlowLimitExceeded"},
 	{"429 of a proxy refuses nothing for certain", 429, "<html>",
 	QS_ERROR_THROTTLED, false, "HTTP429"},
 	{"500 may have been carried out", 500, "{\"ResponseMetadata\":{\"Error\":"
-	"{\"Code\":\"InternalError\"}}}", QS_ERROR_TRANSIENT, false,
+										   "{\"Code\":\"InternalError\"}}}",
+	 QS_ERROR_TRANSIENT, false,
 	"InternalError"},
 	{"502 with envelope", 502, "{\"ResponseMetadata\":{\"Error\":{\"Code\":"
-		"\"InternalServiceError\"}}}", QS_ERROR_TRANSIENT, false,
+							   "\"InternalServiceError\"}}}",
+	 QS_ERROR_TRANSIENT, false,
 	"InternalServiceError"},
 	{"502 stays transient whatever its code", 502, "{\"ResponseMetadata\":{"
-		"\"Error\":{\"Code\":\"InvalidUpstream\"}}}", QS_ERROR_TRANSIENT,
+												   "\"Error\":{\"Code\":\"InvalidUpstream\"}}}",
+	 QS_ERROR_TRANSIENT,
 	false, "InvalidUpstream"},
 	{"503 with envelope was refused", 503, "{\"ResponseMetadata\":{\"Error\":"
 		"{\"Code\":\"ServiceUnavailableTemporarily\"}}}",
@@ -473,13 +483,16 @@ static const struct
 	{"504 in HTML", 504, "<html>", QS_ERROR_TRANSIENT, false, "HTTP504"},
 	{"504 with an empty body", 504, "", QS_ERROR_TRANSIENT, false, "HTTP504"},
 	{"token expired", 401, "{\"ResponseMetadata\":{\"Error\":{\"Code\":"
-		"\"InvalidSecretToken\"}}}", QS_ERROR_CREDENTIAL, true,
+						   "\"InvalidSecretToken\"}}}",
+	 QS_ERROR_CREDENTIAL, true,
 	"InvalidSecretToken"},
 	{"credential", 400, "{\"ResponseMetadata\":{\"Error\":{\"Code\":"
-		"\"InvalidCredential\"}}}", QS_ERROR_CREDENTIAL, true,
+						"\"InvalidCredential\"}}}",
+	 QS_ERROR_CREDENTIAL, true,
 	"InvalidCredential"},
 	{"404", 404, "{\"ResponseMetadata\":{\"Error\":{\"Code\":"
-		"\"ServiceNotFound\"}}}", QS_ERROR_TERMINAL, true,
+				 "\"ServiceNotFound\"}}}",
+	 QS_ERROR_TERMINAL, true,
 	"ServiceNotFound"},
 	{"a redirect is not followed", 302, "", QS_ERROR_TERMINAL, false,
 	"HTTP302"},
@@ -502,7 +515,8 @@ static const struct
 	{"no data", 200, "{" METADATA ",\"Result\":{}}", QS_ERROR_MALFORMED,
 	false, "malformed_reply"},
 	{"number beyond a double", 200, "{" METADATA ",\"Result\":{\"Data\":{"
-		"\"MetricDataResults\":[],\"x\":1e999}}}", QS_ERROR_MALFORMED, false,
+									"\"MetricDataResults\":[],\"x\":1e999}}}",
+	 QS_ERROR_MALFORMED, false,
 	"malformed_reply"},
 	{"not UTF-8", 200, "{" METADATA ",\"Result\":{\"Data\":{"
 		"\"MetricDataResults\":[],\"x\":\"\xff\xfe\"}}}",
@@ -684,8 +698,7 @@ b08_one_bad_id_costs_its_own_group_only(void **state)
 		QsCall	   *call = queue[n_done++];
 		bool		bad = strstr(call->request.body, "alb-00017") != NULL;
 
-		if (!answer(cloud, call, bad ? 400 : 200, bad ?
-					"{\"ResponseMetadata\":{\"Error\":{\"Code\":"
+		if (!answer(cloud, call, bad ? 400 : 200, bad ? "{\"ResponseMetadata\":{\"Error\":{\"Code\":"
 					"\"InvalidParameter.ResourceID\"}}}" :
 					"{" METADATA ",\"Result\":{\"Data\":{"
 					"\"MetricDataResults\":[]}}}"))

@@ -115,60 +115,38 @@ static const struct
 	int64_t		any;
 }			activities[] = {
 #define ROW(type, status, created, stopped) "{\"ScalingGroupId\":" \
-	"\"scg-00000\",\"ActivityType\":\"" type "\",\"StatusCode\":\"" status \
+											"\"scg-00000\",\"ActivityType\":\"" type "\",\"StatusCode\":\"" status \
 	"\",\"CreatedAt\":\"" created "\",\"StoppedAt\":\"" stopped "\"}"
 	{"none at all", "[]", false, QS_NEVER, QS_NEVER, QS_NEVER},
 	{"null for none", "null", false, QS_NEVER, QS_NEVER, QS_NEVER},
-	{"measured from its end", "[" ROW("ScaleOut", "Success",
-									  "2024-01-02T02:00:00Z",
-									  "2024-01-02T03:00:00Z") "]",
+	{"measured from its end", "[" ROW("ScaleOut", "Success", "2024-01-02T02:00:00Z", "2024-01-02T03:00:00Z") "]",
 	false, S(-245), QS_NEVER, S(-245)},
-	{"b05 type as in lifecycle hooks", "[" ROW("SCALE_IN", "PartialSuccess",
-											   "2024-01-02T02:00:00Z",
-											   "2024-01-02T03:00:00Z") "]",
+	{"b05 type as in lifecycle hooks", "[" ROW("SCALE_IN", "PartialSuccess", "2024-01-02T02:00:00Z", "2024-01-02T03:00:00Z") "]",
 	false, QS_NEVER, S(-245), S(-245)},
-	{"b05 unknown type counts for both", "[" ROW("Resize", "Success",
-												 "2024-01-02T02:00:00Z",
-												 "2024-01-02T03:00:00Z") "]",
+	{"b05 unknown type counts for both", "[" ROW("Resize", "Success", "2024-01-02T02:00:00Z", "2024-01-02T03:00:00Z") "]",
 	false, S(-245), S(-245), S(-245)},
 	{"b05 type missing counts for both", "[{\"StatusCode\":\"Success\","
-	"\"CreatedAt\":\"2024-01-02T03:00Z\"}]", false, S(-245), S(-245),
+										 "\"CreatedAt\":\"2024-01-02T03:00Z\"}]",
+	 false, S(-245), S(-245),
 	S(-245)},
-	{"b05 minute form and offset", "[" ROW("ScaleOut", "Success",
-										   "2024-01-02T02:00Z", "") ","
-		ROW("ScaleIn", "Success", "rubbish", "2024-01-02T11:00:00+08:00") "]",
+	{"b05 minute form and offset", "[" ROW("ScaleOut", "Success", "2024-01-02T02:00Z", "") "," ROW("ScaleIn", "Success", "rubbish", "2024-01-02T11:00:00+08:00") "]",
 	false, S(-3845), S(-245), S(-245)},
-	{"b05 failed ones are a back-off only", "[" ROW("ScaleOut", "Error",
-													"2024-01-02T02:00:00Z",
-													"2024-01-02T03:00:00Z")
-		"," ROW("ScaleIn", "Rejected", "2024-01-02T02:00:00Z", "") ","
-		ROW("ScaleIn", "Exception", "2024-01-02T02:00:00Z", "") "]",
+	{"b05 failed ones are a back-off only", "[" ROW("ScaleOut", "Error", "2024-01-02T02:00:00Z", "2024-01-02T03:00:00Z") "," ROW("ScaleIn", "Rejected", "2024-01-02T02:00:00Z", "") "," ROW("ScaleIn", "Exception", "2024-01-02T02:00:00Z", "") "]",
 	false, QS_NEVER, QS_NEVER, S(-245)},
-	{"order does not matter", "[" ROW("ScaleOut", "Success",
-									  "2024-01-02T02:00:00Z",
-									  "2024-01-02T02:00:00Z") ","
-		ROW("ScaleOut", "Running", "2024-01-02T03:00:00Z", "") ","
-		ROW("ScaleIn", "Success", "2024-01-02T02:00:00Z",
-			"2024-01-02T02:00:00Z") "]",
+	{"order does not matter", "[" ROW("ScaleOut", "Success", "2024-01-02T02:00:00Z", "2024-01-02T02:00:00Z") "," ROW("ScaleOut", "Running", "2024-01-02T03:00:00Z", "") "," ROW("ScaleIn", "Success", "2024-01-02T02:00:00Z", "2024-01-02T02:00:00Z") "]",
 	true, S(-245), S(-3845), S(-245)},
-	{"init is in progress", "[" ROW("ScaleIn", "Init", "2024-01-02T02:00:00Z",
-									"0001-01-01T00:00:00Z") "]",
+	{"init is in progress", "[" ROW("ScaleIn", "Init", "2024-01-02T02:00:00Z", "0001-01-01T00:00:00Z") "]",
 	true, QS_NEVER, S(-3845), S(-3845)},
-	{"a running one needs no time", "[" ROW("ScaleIn", "running", "", "")
-	"]", true, QS_NEVER, QS_NEVER, QS_NEVER},
-	{"unknown status without an end", "[" ROW("ScaleIn", "Thinking",
-											  "2024-01-02T02:00:00Z", "") "]",
+	{"a running one needs no time", "[" ROW("ScaleIn", "running", "", "") "]", true, QS_NEVER, QS_NEVER, QS_NEVER},
+	{"unknown status without an end", "[" ROW("ScaleIn", "Thinking", "2024-01-02T02:00:00Z", "") "]",
 	true, QS_NEVER, S(-3845), S(-3845)},
-	{"unknown status with an end", "[" ROW("ScaleIn", "Cancelled",
-										   "2024-01-02T02:00:00Z",
-										   "2024-01-02T03:00:00Z") "]",
+	{"unknown status with an end", "[" ROW("ScaleIn", "Cancelled", "2024-01-02T02:00:00Z", "2024-01-02T03:00:00Z") "]",
 	false, QS_NEVER, S(-245), S(-245)},
-	{"an end in the future is now", "[" ROW("ScaleIn", "Success",
-											"2024-01-02T02:00:00Z",
-											"2099-01-02T03:00:00Z") "]",
+	{"an end in the future is now", "[" ROW("ScaleIn", "Success", "2024-01-02T02:00:00Z", "2099-01-02T03:00:00Z") "]",
 	false, QS_NEVER, S(0), S(0)},
 	{"b06 another group's is not ours", "[{\"ScalingGroupId\":\"scg-x\","
-	"\"StatusCode\":\"Running\"}]", false, QS_NEVER, QS_NEVER, QS_NEVER},
+										"\"StatusCode\":\"Running\"}]",
+	 false, QS_NEVER, QS_NEVER, QS_NEVER},
 	{"b04 finished at no readable time fails closed",
 		"[" ROW("ScaleOut", "Success", "yesterday", "today") "]",
 	false, UNREAD, UNREAD, UNREAD},
@@ -312,9 +290,11 @@ acceptance_keeps_the_clouds_request_id(void **state)
 		const char *request_id;
 	}			cases[] = {
 		{"{\"ResponseMetadata\":{\"RequestId\":\"2024-a\"},\"Result\":{"
-		"\"ScalingGroupId\":\"scg-00000\"}}", "2024-a"},
+		 "\"ScalingGroupId\":\"scg-00000\"}}",
+		 "2024-a"},
 		{"{\"ResponseMetadata\":{\"RequestId\":\"a\\nb\\u0007\"},"
-		"\"Result\":null}", "a b "},
+		 "\"Result\":null}",
+		 "a b "},
 		{"{\"ResponseMetadata\":{\"RequestId\":\"0123456789012345678901234"
 			"5678901234567890123456789012345678901234567890123456789\"}}",
 		"012345678901234567890123456789012345678901234567890123456789012"},
@@ -346,13 +326,17 @@ b15_b10_a_refused_write_is_not_accepted(void **state)
 		bool		refused;
 	}			cases[] = {
 		{200, "{\"ResponseMetadata\":{\"Error\":{\"Code\":"
-		"\"InvalidParameter.Desire\"}}}", true},
+			  "\"InvalidParameter.Desire\"}}}",
+		 true},
 		{400, "{\"ResponseMetadata\":{\"Error\":{\"Code\":"
-		"\"OperationDenied.Busy\"}}}", true},
+			  "\"OperationDenied.Busy\"}}}",
+		 true},
 		{429, "{\"ResponseMetadata\":{\"Error\":{\"Code\":"
-		"\"FlowLimitExceeded\"}}}", true},
+			  "\"FlowLimitExceeded\"}}}",
+		 true},
 		{500, "{\"ResponseMetadata\":{\"Error\":{\"Code\":"
-		"\"InternalError\"}}}", false},
+			  "\"InternalError\"}}}",
+		 false},
 		{504, "<html>", false},
 		{200, "", false},
 		{200, "<html>", false},

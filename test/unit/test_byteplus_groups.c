@@ -7,8 +7,8 @@
 #include "cloud_fixture.h"
 
 #define GOOD_GROUP(id) "{\"ScalingGroupId\":\"" id "\"," \
-	"\"DesireInstanceNumber\":3,\"TotalInstanceCount\":4," \
-	"\"MinInstanceNumber\":1,\"MaxInstanceNumber\":9," \
+					   "\"DesireInstanceNumber\":3,\"TotalInstanceCount\":4," \
+	"\"MinInstanceNumber\":1,\"MaxInstanceNumber\":9,"     \
 	"\"LifecycleState\":\"Active\"}"
 
 static char text[1 << 20];
@@ -18,7 +18,8 @@ static const char *
 groups(const char *rows)
 {
 	snprintf(text, sizeof(text), "{" METADATA ",\"Result\":{"
-			 "\"ScalingGroups\":%s,\"TotalCount\":1}}", rows);
+								 "\"ScalingGroups\":%s,\"TotalCount\":1}}",
+			 rows);
 	return text;
 }
 
@@ -28,8 +29,7 @@ page_of(int from, int to, int total)
 {
 	size_t		used;
 
-	used = (size_t) snprintf(text, sizeof(text), "{" METADATA
-							 ",\"Result\":{\"TotalCount\":%d,"
+	used = (size_t) snprintf(text, sizeof(text), "{" METADATA ",\"Result\":{\"TotalCount\":%d,"
 							 "\"ScalingGroups\":[", total);
 	for (int i = from; i < to; i++)
 		used += (size_t) snprintf(text + used, sizeof(text) - used,
@@ -114,19 +114,32 @@ call_counts_by_id_listing_and_probe(void **state)
 		bool		probe;
 		int			calls;
 	}			cases[] = {
-		{1, 1, 0, false, 1}, {10, 10, 0, false, 1}, {11, 11, 0, false, 2},
-		{50, 50, 0, false, 5}, {51, 51, 0, false, 6},
-		{1000, 1000, 0, false, 100}, {10000, 10000, 0, false, 1000},
+		{1, 1, 0, false, 1},
+		{10, 10, 0, false, 1},
+		{11, 11, 0, false, 2},
+		{50, 50, 0, false, 5},
+		{51, 51, 0, false, 6},
+		{1000, 1000, 0, false, 100},
+		{10000, 10000, 0, false, 1000},
 		/* listing, where it is cheaper */
-		{1, 1, 1, false, 1}, {10, 10, 10, false, 1}, {11, 11, 11, false, 1},
-		{50, 50, 50, false, 1}, {51, 51, 51, false, 2},
-		{1000, 1000, 1000, false, 20}, {1000, 4900, 4900, false, 98},
-		{1000, 5000, 5000, false, 100}, {1000, 9000, 9000, false, 100},
+		{1, 1, 1, false, 1},
+		{10, 10, 10, false, 1},
+		{11, 11, 11, false, 1},
+		{50, 50, 50, false, 1},
+		{51, 51, 51, false, 2},
+		{1000, 1000, 1000, false, 20},
+		{1000, 4900, 4900, false, 98},
+		{1000, 5000, 5000, false, 100},
+		{1000, 9000, 9000, false, 100},
 		{10000, 10000, 10000, false, 200},
 		/* a probe learns the total and goes on with what is cheaper */
-		{10, 10, 0, true, 1}, {11, 11, 0, true, 1}, {50, 50, 0, true, 1},
-		{51, 51, 0, true, 2}, {1000, 1000, 0, true, 20},
-		{1000, 100000, 0, true, 96}, {10000, 10000, 0, true, 200},
+		{10, 10, 0, true, 1},
+		{11, 11, 0, true, 1},
+		{50, 50, 0, true, 1},
+		{51, 51, 0, true, 2},
+		{1000, 1000, 0, true, 20},
+		{1000, 100000, 0, true, 96},
+		{10000, 10000, 0, true, 200},
 		/* the region grew since it was listed */
 		{1000, 1000, 500, false, 20},
 		/* and shrank */
@@ -331,61 +344,38 @@ static const struct
 	QsCapacity	capacity;
 }			rows[] = {
 #define NUMBERS(d, t, lo, hi) "\"DesireInstanceNumber\":" d \
-	",\"TotalInstanceCount\":" t ",\"MinInstanceNumber\":" lo \
+							  ",\"TotalInstanceCount\":" t ",\"MinInstanceNumber\":" lo \
 	",\"MaxInstanceNumber\":" hi
 #define ACTIVE ",\"LifecycleState\":\"Active\""
-	{"a plain group", NUMBERS("3", "4", "1", "9") ACTIVE, true,
-	{.desired = 3,.total = 4,.min = 1,.max = 9,.active = true}},
-	{"cooling down is active", NUMBERS("3", "4", "1", "9")
-		",\"LifecycleState\":\"CoolingDown\"", true,
-	{.desired = 3,.total = 4,.min = 1,.max = 9,.active = true}},
-	{"locked is not active", NUMBERS("3", "4", "1", "9")
-		",\"LifecycleState\":\"Locked\"", true,
-	{.desired = 3,.total = 4,.min = 1,.max = 9}},
-	{"b03 desired -1: the feature is off", NUMBERS("-1", "4", "1", "9")
-		ACTIVE, true, {.desired = QS_UNKNOWN,.total = 4,.min = 1,.max = 9,
-	.active = true}},
-	{"zero is a number", NUMBERS("0", "0", "0", "0") ACTIVE, true,
-	{.active = true}},
-	{"scaling out suspended", NUMBERS("3", "4", "1", "9") ACTIVE
-		",\"SuspendedProcesses\":[\"AlarmNotification\",\"ScaleOut\"]", true,
-		{.desired = 3,.total = 4,.min = 1,.max = 9,.active = true,
-	.scale_out_suspended = true}},
-	{"scaling in suspended", NUMBERS("3", "4", "1", "9") ACTIVE
-		",\"SuspendedProcesses\":[\"ScaleIn\"]", true,
-		{.desired = 3,.total = 4,.min = 1,.max = 9,.active = true,
-	.scale_in_suspended = true}},
-	{"no health check suspends both", NUMBERS("3", "4", "1", "9") ACTIVE
-		",\"SuspendedProcesses\":[\"HealthCheck\"]", true,
-		{.desired = 3,.total = 4,.min = 1,.max = 9,.active = true,
-	.scale_out_suspended = true,.scale_in_suspended = true}},
-	{"null for no suspended process", NUMBERS("3", "4", "1", "9") ACTIVE
-		",\"SuspendedProcesses\":null", true,
-	{.desired = 3,.total = 4,.min = 1,.max = 9,.active = true}},
+	{"a plain group", NUMBERS("3", "4", "1", "9") ACTIVE, true, {.desired = 3, .total = 4, .min = 1, .max = 9, .active = true}},
+	{"cooling down is active", NUMBERS("3", "4", "1", "9") ",\"LifecycleState\":\"CoolingDown\"", true, {.desired = 3, .total = 4, .min = 1, .max = 9, .active = true}},
+	{"locked is not active", NUMBERS("3", "4", "1", "9") ",\"LifecycleState\":\"Locked\"", true, {.desired = 3, .total = 4, .min = 1, .max = 9}},
+	{"b03 desired -1: the feature is off", NUMBERS("-1", "4", "1", "9") ACTIVE, true, {.desired = QS_UNKNOWN, .total = 4, .min = 1, .max = 9, .active = true}},
+	{"zero is a number", NUMBERS("0", "0", "0", "0") ACTIVE, true, {.active = true}},
+	{"scaling out suspended", NUMBERS("3", "4", "1", "9") ACTIVE ",\"SuspendedProcesses\":[\"AlarmNotification\",\"ScaleOut\"]", true, {.desired = 3, .total = 4, .min = 1, .max = 9, .active = true, .scale_out_suspended = true}},
+	{"scaling in suspended", NUMBERS("3", "4", "1", "9") ACTIVE ",\"SuspendedProcesses\":[\"ScaleIn\"]", true, {.desired = 3, .total = 4, .min = 1, .max = 9, .active = true, .scale_in_suspended = true}},
+	{"no health check suspends both", NUMBERS("3", "4", "1", "9") ACTIVE ",\"SuspendedProcesses\":[\"HealthCheck\"]", true, {.desired = 3, .total = 4, .min = 1, .max = 9, .active = true, .scale_out_suspended = true, .scale_in_suspended = true}},
+	{"null for no suspended process", NUMBERS("3", "4", "1", "9") ACTIVE ",\"SuspendedProcesses\":null", true, {.desired = 3, .total = 4, .min = 1, .max = 9, .active = true}},
 	{"b01 desired missing", "\"TotalInstanceCount\":4,"
-		"\"MinInstanceNumber\":1,\"MaxInstanceNumber\":9" ACTIVE, false, {0}},
+							"\"MinInstanceNumber\":1,\"MaxInstanceNumber\":9" ACTIVE,
+	 false,
+	 {0}},
 	{"b01 total missing", "\"DesireInstanceNumber\":4,"
-		"\"MinInstanceNumber\":1,\"MaxInstanceNumber\":9" ACTIVE, false, {0}},
+						  "\"MinInstanceNumber\":1,\"MaxInstanceNumber\":9" ACTIVE,
+	 false,
+	 {0}},
 	{"b01 total null", NUMBERS("3", "null", "1", "9") ACTIVE, false, {0}},
-	{"b01 total as a string", NUMBERS("3", "\"4\"", "1", "9") ACTIVE, false,
-	{0}},
-	{"b01 half an instance", NUMBERS("3", "4.5", "1", "9") ACTIVE, false,
-	{0}},
+	{"b01 total as a string", NUMBERS("3", "\"4\"", "1", "9") ACTIVE, false, {0}},
+	{"b01 half an instance", NUMBERS("3", "4.5", "1", "9") ACTIVE, false, {0}},
 	{"desired -2", NUMBERS("-2", "4", "1", "9") ACTIVE, false, {0}},
 	{"total negative", NUMBERS("3", "-1", "1", "9") ACTIVE, false, {0}},
-	{"minimum above maximum", NUMBERS("3", "4", "9", "1") ACTIVE, false,
-	{0}},
-	{"more than a million", NUMBERS("3", "4", "1", "1000001") ACTIVE, false,
-	{0}},
-	{"beyond 32 bits", NUMBERS("4294967299", "4", "1", "9") ACTIVE, false,
-	{0}},
-	{"beyond 64 bits", NUMBERS("99999999999999999999", "4", "1", "9") ACTIVE,
-	false, {0}},
+	{"minimum above maximum", NUMBERS("3", "4", "9", "1") ACTIVE, false, {0}},
+	{"more than a million", NUMBERS("3", "4", "1", "1000001") ACTIVE, false, {0}},
+	{"beyond 32 bits", NUMBERS("4294967299", "4", "1", "9") ACTIVE, false, {0}},
+	{"beyond 64 bits", NUMBERS("99999999999999999999", "4", "1", "9") ACTIVE, false, {0}},
 	{"state missing", NUMBERS("3", "4", "1", "9"), false, {0}},
-	{"suspended processes of a wrong type", NUMBERS("3", "4", "1", "9")
-	ACTIVE ",\"SuspendedProcesses\":\"ScaleOut\"", false, {0}},
-	{"a suspended process of a wrong type", NUMBERS("3", "4", "1", "9")
-	ACTIVE ",\"SuspendedProcesses\":[1]", false, {0}},
+	{"suspended processes of a wrong type", NUMBERS("3", "4", "1", "9") ACTIVE ",\"SuspendedProcesses\":\"ScaleOut\"", false, {0}},
+	{"a suspended process of a wrong type", NUMBERS("3", "4", "1", "9") ACTIVE ",\"SuspendedProcesses\":[1]", false, {0}},
 };
 
 static void
@@ -399,8 +389,7 @@ group_rows(void **state)
 		char		both[2048];
 
 		print_message("  %s\n", rows[i].promise);
-		snprintf(both, sizeof(both), "[{\"ScalingGroupId\":\"scg-00000\",%s},"
-				 GOOD_GROUP("scg-00001") "]", rows[i].row);
+		snprintf(both, sizeof(both), "[{\"ScalingGroupId\":\"scg-00000\",%s}," GOOD_GROUP("scg-00001") "]", rows[i].row);
 		observe(cloud, 300);
 		assert_true(answer(cloud, call_of(cloud, QS_CALL_CAPACITY), 200,
 						   groups(both)));
@@ -458,8 +447,7 @@ rows_without_an_id_make_the_missing_ones_malformed(void **state)
 	(void) state;
 	observe(cloud, 300);
 	assert_true(answer(cloud, call_of(cloud, QS_CALL_CAPACITY), 200,
-					   groups("[null,{},{\"ScalingGroupId\":7},"
-							  GOOD_GROUP("scg-00001") "]")));
+					   groups("[null,{},{\"ScalingGroupId\":7}," GOOD_GROUP("scg-00001") "]")));
 	byteplus->settle(cloud->list, cloud->n);
 	assert_int_equal(cloud->targets[0].capacity_error.class,
 					 QS_ERROR_MALFORMED);
