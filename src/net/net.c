@@ -278,7 +278,7 @@ qs_net_timeout_ms(const QsNet *net)
 	int64_t		next = qs_queue_next_ms(net);
 	int64_t		wait;
 
-	if (net->first_finished != NULL ||
+	if (net->drive_again || net->first_finished != NULL ||
 		(qs_queue_has_ready(net) && net->in_flight < net->capacity))
 		return 0;
 	if (net->mux.timer_ms >= 0 && (next < 0 || net->mux.timer_ms < next))
@@ -519,6 +519,12 @@ qs_net_drive(QsNet *net)
 			break;
 		qs_multiplexer_run_timer(&net->mux);
 	}
+
+	/*
+	 * What finished in the last round may have left curl with neither a
+	 * socket nor a timer, so nothing but us would bring anyone back.
+	 */
+	net->drive_again = round == ROUNDS_PER_DRIVE;
 	qs_signals_restore(&saved);
 }
 
@@ -674,6 +680,7 @@ qs_net_cancel_all(QsNet *net)
 	}
 	net->last_finished = NULL;
 	net->pending = 0;
+	net->drive_again = false;
 	qs_signals_restore(&saved);
 }
 

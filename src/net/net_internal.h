@@ -169,6 +169,8 @@ struct QsNet
 	int64_t		configuration;	/* counts qs_net_configure() */
 	char	   *system_ca_file;
 
+	bool		drive_again;	/* the last drive ended before its work did */
+
 	/* What the lack of descriptors leaves of max_in_flight. */
 	int			capacity;
 	int64_t		capacity_changed_ms;

@@ -72,6 +72,24 @@ a_thousand_calls_share_fifty_connections_and_keep_them(void **state)
 	free(calls);
 }
 
+/*
+ * The server's reply may be there before the drive that sent the request
+ * ends, again and again; no number of such rounds may leave a call lying.
+ */
+static void
+quick_replies_on_one_connection_do_not_stall(void **state)
+{
+	Call	   *calls = calloc(5 * MANY, sizeof(Call));
+	int64_t		began_ms = qs_net_now_ms();
+
+	(void) state;
+	start_net(1);
+	run_many(calls, 5 * MANY, "/ok");
+	assert_in_range(qs_net_now_ms() - began_ms, 0, 10000);
+	assert_int_equal(stats_of().connections_opened, 1);
+	free(calls);
+}
+
 static void
 a_host_gets_no_more_than_its_share(void **state)
 {
@@ -94,7 +112,7 @@ a_dead_host_does_not_take_every_place(void **state)
 {
 	/* The server takes the connections and is silent where TLS should begin. */
 	Call	   *calls = calloc(60, sizeof(Call));
-	QsNetLimits limits = limits_of(3000, 1500);
+	QsNetLimits limits = limits_of(2500, 2000);
 	int64_t		began_ms = qs_net_now_ms();
 	QsError		error;
 	char		url[100];
@@ -110,8 +128,9 @@ a_dead_host_does_not_take_every_place(void **state)
 	run();
 	for (i = 40; i < 60; i++)
 	{
-		assert_true(calls[i].outcome.ok);
-		assert_in_range(calls[i].outcome.at_ms - began_ms, 0, 1200);
+		if (!calls[i].outcome.ok)
+			fail_msg("%s", calls[i].outcome.error.message);
+		assert_in_range(calls[i].outcome.at_ms - began_ms, 0, 1900);
 	}
 	for (i = 0; i < 40; i++)
 		assert_false(calls[i].outcome.ok);
@@ -372,6 +391,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_thousand_calls_share_fifty_connections_and_keep_them),
+		TEST(quick_replies_on_one_connection_do_not_stall),
 		TEST(a_host_gets_no_more_than_its_share),
 		TEST(a_dead_host_does_not_take_every_place),
 		TEST(deadlines_hold_for_calls_in_flight_and_in_the_queue),
