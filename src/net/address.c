@@ -13,8 +13,8 @@
 
 typedef struct Ipv4Range
 {
-	uint32_t	network;
-	int			bits;
+	uint32_t network;
+	int bits;
 	QsAddressClass class;
 } Ipv4Range;
 
@@ -41,8 +41,8 @@ static const Ipv4Range ipv4_ranges[] = {
 
 typedef struct Ipv6Range
 {
-	uint8_t		network[8];		/* no range of interest is longer than 64 */
-	int			bits;
+	uint8_t network[8]; /* no range of interest is longer than 64 */
+	int bits;
 	QsAddressClass class;
 } Ipv6Range;
 
@@ -60,8 +60,14 @@ static const Ipv6Range ipv6_ranges[] = {
 };
 
 static const char *const class_names[] = {
-	"public", "unspecified", "loopback", "private", "link-local",
-	"shared (carrier NAT)", "multicast", "reserved",
+	"public",
+	"unspecified",
+	"loopback",
+	"private",
+	"link-local",
+	"shared (carrier NAT)",
+	"multicast",
+	"reserved",
 };
 
 const char *
@@ -75,11 +81,11 @@ qs_address_class_name(QsAddressClass class)
 static QsAddressClass
 class_of_ipv4(uint32_t address)
 {
-	size_t		i;
+	size_t i;
 
 	for (i = 0; i < sizeof(ipv4_ranges) / sizeof(ipv4_ranges[0]); i++)
 	{
-		uint32_t	mask = UINT32_MAX << (32 - ipv4_ranges[i].bits);
+		uint32_t mask = UINT32_MAX << (32 - ipv4_ranges[i].bits);
 
 		if ((address & mask) == ipv4_ranges[i].network)
 			return ipv4_ranges[i].class;
@@ -97,8 +103,8 @@ ipv4_at(const uint8_t *bytes)
 static bool
 in_ipv6_range(const uint8_t *address, const Ipv6Range *range)
 {
-	int			whole = range->bits / 8;
-	int			rest = range->bits % 8;
+	int whole = range->bits / 8;
+	int rest = range->bits % 8;
 
 	if (memcmp(address, range->network, (size_t) whole) != 0)
 		return false;
@@ -116,7 +122,7 @@ class_of_ipv6(const uint8_t *address)
 	static const uint8_t zeros[16];
 	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	static const uint8_t nat64[12] = {0x00, 0x64, 0xff, 0x9b};
-	size_t		i;
+	size_t i;
 
 	if (memcmp(address, zeros, 16) == 0)
 		return QS_ADDRESS_UNSPECIFIED;
@@ -181,7 +187,7 @@ lower(char c)
 static bool
 copy_host(char *target, const char *source, size_t length, bool bracketed)
 {
-	size_t		i;
+	size_t i;
 
 	if (!bracketed && length > 1 && source[length - 1] == '.')
 		length--;
@@ -189,8 +195,8 @@ copy_host(char *target, const char *source, size_t length, bool bracketed)
 		return false;
 	for (i = 0; i < length; i++)
 	{
-		char		c = lower(source[i]);
-		bool		good = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
+		char c = lower(source[i]);
+		bool good = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
 			c == '.';
 
 		if (bracketed)
@@ -216,8 +222,8 @@ copy_host(char *target, const char *source, size_t length, bool bracketed)
 static int
 parse_port(const char *text, size_t length)
 {
-	int			port = 0;
-	size_t		i;
+	int port = 0;
+	size_t i;
 
 	if (length == 0 || length > 5)
 		return -1;
@@ -239,7 +245,7 @@ parse_authority(const char *text, size_t length, char *host, int *port)
 {
 	const char *end = text + length;
 	const char *host_end;
-	bool		bracketed = length > 0 && text[0] == '[';
+	bool bracketed = length > 0 && text[0] == '[';
 
 	if (bracketed)
 	{
@@ -269,7 +275,7 @@ parse_authority(const char *text, size_t length, char *host, int *port)
 bool
 qs_url_parse(const char *text, QsUrl *url, QsError *error)
 {
-	size_t		length = 0;
+	size_t length = 0;
 	const char *authority;
 
 	if (text == NULL)
@@ -306,15 +312,15 @@ qs_url_parse(const char *text, QsUrl *url, QsError *error)
 
 typedef struct AllowedHost
 {
-	char	   *host;			/* for a suffix: with the leading dot */
-	int			port;			/* 0 = any */
-	bool		suffix;
+	char *host; /* for a suffix: with the leading dot */
+	int port; /* 0 = any */
+	bool suffix;
 } AllowedHost;
 
 struct QsAllowList
 {
 	AllowedHost *hosts;
-	size_t		count;
+	size_t count;
 };
 
 /*
@@ -325,9 +331,9 @@ struct QsAllowList
 static bool
 parse_allowed(AllowedHost *entry, const char *text, size_t length)
 {
-	char		host[QS_MAX_HOST_BYTES + 1];
+	char host[QS_MAX_HOST_BYTES + 1];
 	const char *colon;
-	bool		parsed;
+	bool parsed;
 
 	entry->port = 0;
 	entry->suffix = length > 2 && text[0] == '*' && text[1] == '.';
@@ -357,7 +363,7 @@ qs_allow_list_new(const char *text, QsError *error)
 {
 	static const char spaces[] = " \t\r\n";
 	QsAllowList *list = calloc(1, sizeof(*list));
-	size_t		most = 1;
+	size_t most = 1;
 	const char *c;
 
 	if (text == NULL)
@@ -375,8 +381,8 @@ qs_allow_list_new(const char *text, QsError *error)
 	}
 	for (c = text; *c != '\0';)
 	{
-		size_t		length;
-		size_t		whole;
+		size_t length;
+		size_t whole;
 
 		c += strspn(c, spaces);
 		whole = length = strcspn(c, ",");
@@ -386,7 +392,8 @@ qs_allow_list_new(const char *text, QsError *error)
 		{
 			qs_error_set(error, QS_ERROR_TERMINAL, "allowed_hosts",
 						 "\"%.*s\" is neither a host, an address, host:port "
-						 "nor *.suffix", length > 80 ? 80 : (int) length, c);
+						 "nor *.suffix",
+						 length > 80 ? 80 : (int) length, c);
 			qs_allow_list_free(list);
 			return NULL;
 		}
@@ -404,16 +411,16 @@ qs_allow_list_new(const char *text, QsError *error)
 bool
 qs_allow_list_contains(const QsAllowList *list, const char *host, int port)
 {
-	size_t		length = strlen(host);
+	size_t length = strlen(host);
 	const char *last_label = strrchr(host, '.');
-	bool		named = strchr(host, ':') == NULL && last_label != NULL &&
+	bool named = strchr(host, ':') == NULL && last_label != NULL &&
 		!(last_label[1] >= '0' && last_label[1] <= '9');
-	size_t		i;
+	size_t i;
 
 	for (i = 0; i < list->count; i++)
 	{
 		const AllowedHost *entry = &list->hosts[i];
-		size_t		tail = strlen(entry->host);
+		size_t tail = strlen(entry->host);
 
 		if (entry->port != 0 && entry->port != port)
 			continue;
@@ -432,7 +439,7 @@ qs_allow_list_contains(const QsAllowList *list, const char *host, int port)
 void
 qs_allow_list_free(QsAllowList *list)
 {
-	size_t		i;
+	size_t i;
 
 	if (list == NULL)
 		return;

@@ -17,19 +17,19 @@
 
 #include "core/error.h"
 
-#define QS_MAX_URL_BYTES	65536
-#define QS_MAX_HOST_BYTES	255
+#define QS_MAX_URL_BYTES 65536
+#define QS_MAX_HOST_BYTES 255
 
 typedef enum QsAddressClass
 {
 	QS_ADDRESS_PUBLIC = 0,
 	QS_ADDRESS_UNSPECIFIED,
 	QS_ADDRESS_LOOPBACK,
-	QS_ADDRESS_PRIVATE,			/* RFC 1918, unique local, site local */
-	QS_ADDRESS_LINK_LOCAL,		/* and the metadata services that live there */
-	QS_ADDRESS_SHARED,			/* carrier grade NAT; more metadata services */
+	QS_ADDRESS_PRIVATE, /* RFC 1918, unique local, site local */
+	QS_ADDRESS_LINK_LOCAL, /* and the metadata services that live there */
+	QS_ADDRESS_SHARED, /* carrier grade NAT; more metadata services */
 	QS_ADDRESS_MULTICAST,
-	QS_ADDRESS_RESERVED			/* documentation, benchmarks, future use */
+	QS_ADDRESS_RESERVED /* documentation, benchmarks, future use */
 } QsAddressClass;
 
 extern QsAddressClass qs_address_class(const struct sockaddr *address,
@@ -41,9 +41,9 @@ extern const char *qs_address_class_name(QsAddressClass class);
 
 typedef struct QsUrl
 {
-	bool		https;
-	int			port;
-	char		host[QS_MAX_HOST_BYTES + 1];	/* lower case, no brackets, no
+	bool https;
+	int port;
+	char host[QS_MAX_HOST_BYTES + 1]; /* lower case, no brackets, no
 												 * trailing dot */
 } QsUrl;
 
@@ -59,4 +59,4 @@ extern bool qs_allow_list_contains(const QsAllowList *list, const char *host,
 								   int port);
 extern void qs_allow_list_free(QsAllowList *list);
 
-#endif							/* QS_ADDRESS_H */
+#endif /* QS_ADDRESS_H */

@@ -34,4 +34,4 @@
 #define QS_CURL_HAS_MULTI_QUICK_EXIT 1
 #endif
 
-#endif							/* QS_COMPAT_CURL_H */
+#endif /* QS_COMPAT_CURL_H */

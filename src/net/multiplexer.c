@@ -15,12 +15,12 @@
 /* One poll handles at most this many events, then the owner gets control
  * back; what is left makes the descriptor readable again. */
 #define EVENTS_PER_WAIT 64
-#define WAITS_PER_POLL	16
+#define WAITS_PER_POLL 16
 
 void
 qs_signals_block(sigset_t *saved)
 {
-	sigset_t	all;
+	sigset_t all;
 
 	sigfillset(&all);
 	/* A fault in curl must stay a fault: blocked, these would be undefined. */
@@ -140,7 +140,7 @@ qs_multiplexer_set_limits(QsMultiplexer *mux, int connections)
 void
 qs_multiplexer_run_timer(QsMultiplexer *mux)
 {
-	int			running;
+	int running;
 
 	if (mux->timer_ms < 0 || qs_net_now_ms() < mux->timer_ms)
 		return;
@@ -153,17 +153,17 @@ void
 qs_multiplexer_poll(QsMultiplexer *mux)
 {
 	struct epoll_event events[EVENTS_PER_WAIT];
-	int			waits;
+	int waits;
 
 	for (waits = 0; waits < WAITS_PER_POLL; waits++)
 	{
-		int			n = epoll_wait(mux->epoll_fd, events, EVENTS_PER_WAIT, 0);
-		int			i;
+		int n = epoll_wait(mux->epoll_fd, events, EVENTS_PER_WAIT, 0);
+		int i;
 
 		for (i = 0; i < n; i++)
 		{
-			int			running;
-			int			what = 0;
+			int running;
+			int what = 0;
 
 			if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLRDHUP))
 				what |= CURL_CSELECT_IN;

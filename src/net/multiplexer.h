@@ -19,9 +19,9 @@
 
 typedef struct QsMultiplexer
 {
-	CURLM	   *multi;
-	int			epoll_fd;
-	int64_t		timer_ms;		/* when curl wants to be called; -1 = never */
+	CURLM *multi;
+	int epoll_fd;
+	int64_t timer_ms; /* when curl wants to be called; -1 = never */
 } QsMultiplexer;
 
 /*
@@ -43,4 +43,4 @@ extern void qs_multiplexer_run_timer(QsMultiplexer *mux);
 /* All easy handles have been removed before. */
 extern void qs_multiplexer_close(QsMultiplexer *mux);
 
-#endif							/* QS_MULTIPLEXER_H */
+#endif /* QS_MULTIPLEXER_H */

@@ -20,23 +20,23 @@
 
 #include "net/net_internal.h"
 
-#define MAX_IN_FLIGHT		1000
-#define MAX_ATTEMPTS		3
-#define MAX_HEADERS			256
-#define MAX_HEADERS_BYTES	65536
+#define MAX_IN_FLIGHT 1000
+#define MAX_ATTEMPTS 3
+#define MAX_HEADERS 256
+#define MAX_HEADERS_BYTES 65536
 #define DEFAULT_REPLY_BYTES ((size_t) 16 * 1024 * 1024)
-#define DEFAULT_TIMEOUT_MS	5000
-#define LONGEST_TIMEOUT_MS	3600000
-#define RETRY_BASE_MS		100
-#define RETRY_THROTTLED_MS	500
-#define RETRY_LONGEST_MS	5000
+#define DEFAULT_TIMEOUT_MS 5000
+#define LONGEST_TIMEOUT_MS 3600000
+#define RETRY_BASE_MS 100
+#define RETRY_THROTTLED_MS 500
+#define RETRY_LONGEST_MS 5000
 
 /* One drive goes round this often at most, so that calls which fail at once
  * cannot keep the caller from its other duties. */
-#define ROUNDS_PER_DRIVE	32
+#define ROUNDS_PER_DRIVE 32
 
 /* Without another call in flight, tries to find a descriptor. */
-#define MAX_SHORTAGES		3
+#define MAX_SHORTAGES 3
 
 typedef struct FailureText
 {
@@ -48,37 +48,37 @@ typedef struct FailureText
 static const FailureText failure_texts[] = {
 	[QS_FAILURE_NONE] = {QS_ERROR_NONE, "", ""},
 	[QS_FAILURE_RESOLVE] = {QS_ERROR_TRANSIENT, "resolve",
-	"could not resolve the host name"},
+							"could not resolve the host name"},
 	[QS_FAILURE_CONNECT] = {QS_ERROR_TRANSIENT, "connect",
-	"could not connect"},
+							"could not connect"},
 	[QS_FAILURE_TLS] = {QS_ERROR_TRANSIENT, "tls",
-	"the TLS handshake failed"},
+						"the TLS handshake failed"},
 	[QS_FAILURE_TLS_REFUSED] = {QS_ERROR_TERMINAL, "tls",
-	"the server's certificate was not accepted"},
+								"the server's certificate was not accepted"},
 	[QS_FAILURE_TIMEOUT] = {QS_ERROR_TRANSIENT, "timeout",
-	"the request timed out"},
+							"the request timed out"},
 	[QS_FAILURE_DEADLINE] = {QS_ERROR_TRANSIENT, "deadline",
-	"the deadline passed"},
+							 "the deadline passed"},
 	[QS_FAILURE_RESET] = {QS_ERROR_TRANSIENT, "reset",
-	"the connection ended before a reply came"},
+						  "the connection ended before a reply came"},
 	[QS_FAILURE_TRUNCATED] = {QS_ERROR_TRANSIENT, "reset",
-	"the connection ended in the middle of the reply"},
+							  "the connection ended in the middle of the reply"},
 	[QS_FAILURE_RESENT] = {QS_ERROR_TRANSIENT, "reset",
-		"a kept connection ended after the request was sent, and it was not "
-	"sent twice"},
+						   "a kept connection ended after the request was sent, and it was not "
+						   "sent twice"},
 	[QS_FAILURE_TOO_LARGE] = {QS_ERROR_RESOURCES, "too_large",
-	"the reply is larger than allowed"},
+							  "the reply is larger than allowed"},
 	[QS_FAILURE_ADDRESS_REFUSED] = {QS_ERROR_TERMINAL, "address_refused",
-		"the host's address is not public, and the host is not in "
-	"allowed_hosts"},
+									"the host's address is not public, and the host is not in "
+									"allowed_hosts"},
 	[QS_FAILURE_URL_REFUSED] = {QS_ERROR_TERMINAL, "url_refused",
-	"plain http is only for hosts in allowed_hosts"},
+								"plain http is only for hosts in allowed_hosts"},
 	[QS_FAILURE_PROTOCOL] = {QS_ERROR_TRANSIENT, "protocol",
-	"the server's answer is not proper HTTP"},
+							 "the server's answer is not proper HTTP"},
 	[QS_FAILURE_NO_MEMORY] = {QS_ERROR_RESOURCES, "no_memory",
-	"out of memory"},
+							  "out of memory"},
 	[QS_FAILURE_DESCRIPTORS] = {QS_ERROR_RESOURCES, "descriptors",
-	"no file descriptor is left for a connection"},
+								"no file descriptor is left for a connection"},
 };
 
 int64_t
@@ -104,7 +104,7 @@ find_system_ca_file(void)
 		"/etc/ssl/cert.pem",
 	};
 	const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
-	size_t		i;
+	size_t i;
 
 	/* Never curl_version(): some builds look up the machine's name there. */
 	if (info->age >= CURLVERSION_SEVENTH && info->cainfo != NULL &&
@@ -129,8 +129,8 @@ static bool
 apply_options(QsNet *net, const QsNetOptions *options, QsError *error)
 {
 	QsAllowList *allowed;
-	char	   *ca_file;
-	char	   *user_agent;
+	char *ca_file;
+	char *user_agent;
 
 	if (options->max_in_flight < 1 || options->max_in_flight > MAX_IN_FLIGHT)
 		return qs_error_set(error, QS_ERROR_TERMINAL, "max_in_flight",
@@ -157,7 +157,8 @@ apply_options(QsNet *net, const QsNetOptions *options, QsError *error)
 	net->max_in_flight = options->max_in_flight;
 	net->max_per_host = options->max_per_host > 0 ? options->max_per_host : 0;
 	net->max_reply_bytes = options->max_reply_bytes > 0 ?
-		options->max_reply_bytes : DEFAULT_REPLY_BYTES;
+		options->max_reply_bytes :
+		DEFAULT_REPLY_BYTES;
 	if (net->max_reply_bytes > INT64_MAX / 4)
 		net->max_reply_bytes = INT64_MAX / 4;
 	net->acquire_fd = options->acquire_fd;
@@ -172,9 +173,9 @@ QsNet *
 qs_net_new(const QsNetOptions *options, QsError *error)
 {
 	static bool curl_is_ready = false;
-	QsNet	   *net = calloc(1, sizeof(*net));
-	sigset_t	saved;
-	bool		ok;
+	QsNet *net = calloc(1, sizeof(*net));
+	sigset_t saved;
+	bool ok;
 
 	if (net == NULL)
 	{
@@ -186,7 +187,7 @@ qs_net_new(const QsNetOptions *options, QsError *error)
 				  GRND_NONBLOCK) != (ssize_t) sizeof(net->random_state))
 		net->random_state = (uint64_t) qs_net_now_ms() << 20 ^
 			(uint64_t) getpid();
-	net->random_state |= 1;		/* xorshift never leaves zero */
+	net->random_state |= 1; /* xorshift never leaves zero */
 	net->mux.epoll_fd = -1;
 
 	qs_signals_block(&saved);
@@ -215,8 +216,8 @@ qs_net_new(const QsNetOptions *options, QsError *error)
 bool
 qs_net_configure(QsNet *net, const QsNetOptions *options, QsError *error)
 {
-	sigset_t	saved;
-	bool		ok;
+	sigset_t saved;
+	bool ok;
 
 	qs_signals_block(&saved);
 	ok = apply_options(net, options, error);
@@ -232,9 +233,9 @@ qs_net_configure(QsNet *net, const QsNetOptions *options, QsError *error)
 void
 qs_net_free(QsNet *net)
 {
-	sigset_t	saved;
-	QsCall	   *call;
-	QsReply    *reply;
+	sigset_t saved;
+	QsCall *call;
+	QsReply *reply;
 
 	if (net == NULL)
 		return;
@@ -275,8 +276,8 @@ qs_net_fd(const QsNet *net)
 int64_t
 qs_net_timeout_ms(const QsNet *net)
 {
-	int64_t		next = qs_queue_next_ms(net);
-	int64_t		wait;
+	int64_t next = qs_queue_next_ms(net);
+	int64_t wait;
 
 	if (net->drive_again || net->first_finished != NULL ||
 		(qs_queue_has_ready(net) && net->in_flight < net->capacity))
@@ -295,8 +296,8 @@ static bool
 is_token(const char *text, size_t longest)
 {
 	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-		"abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~";
-	size_t		length = text ? strspn(text, letters) : 0;
+								  "abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~";
+	size_t length = text ? strspn(text, letters) : 0;
 
 	return length > 0 && length <= longest && text[length] == '\0';
 }
@@ -308,8 +309,8 @@ is_token(const char *text, size_t longest)
 static bool
 check_request(const QsHttpRequest *request, QsError *error)
 {
-	size_t		bytes = 0;
-	int			i;
+	size_t bytes = 0;
+	int i;
 
 	if (!is_token(request->method, 16) || request->n_headers < 0 ||
 		request->n_headers > MAX_HEADERS ||
@@ -344,9 +345,9 @@ bool
 qs_net_submit(QsNet *net, const QsHttpRequest *request,
 			  const QsNetLimits *limits, void *tag, QsError *error)
 {
-	QsUrl		url;
-	QsLane	   *lane;
-	QsCall	   *call;
+	QsUrl url;
+	QsLane *lane;
+	QsCall *call;
 
 	if (!check_request(request, error) ||
 		!qs_url_parse(request->url, &url, error))
@@ -357,7 +358,8 @@ qs_net_submit(QsNet *net, const QsHttpRequest *request,
 	if (!url.https && !lane->host->allowed)
 		return qs_error_set(error, QS_ERROR_TERMINAL, "url_refused",
 							"%s:%d: plain http is only for hosts in "
-							"allowed_hosts", url.host, url.port);
+							"allowed_hosts",
+							url.host, url.port);
 	call = qs_queue_new_call(net);
 	if (call == NULL)
 		return qs_error_set(error, QS_ERROR_RESOURCES, "no_memory",
@@ -368,7 +370,8 @@ qs_net_submit(QsNet *net, const QsHttpRequest *request,
 	call->lane = lane;
 	call->deadline_ms = limits->deadline_ms > 0 ? limits->deadline_ms : 0;
 	call->request_timeout_ms = limits->request_timeout_ms > 0 ?
-		limits->request_timeout_ms : DEFAULT_TIMEOUT_MS;
+		limits->request_timeout_ms :
+		DEFAULT_TIMEOUT_MS;
 	net->pending++;
 	qs_queue_append(net, call);
 	return true;
@@ -423,8 +426,7 @@ wait_for_descriptor(QsNet *net, QsCall *call, int64_t now_ms)
 		set_capacity(net, net->stats.connections_open, now_ms);
 	}
 	else
-		set_capacity(net, net->in_flight < net->capacity ? net->in_flight :
-					 net->capacity, now_ms);
+		set_capacity(net, net->in_flight < net->capacity ? net->in_flight : net->capacity, now_ms);
 	call->attempts--;
 	qs_queue_put_back(net, call);
 	return true;
@@ -434,14 +436,14 @@ wait_for_descriptor(QsNet *net, QsCall *call, int64_t now_ms)
 static int
 collect(QsNet *net)
 {
-	CURLMsg    *message;
-	int			left;
-	int			count = 0;
+	CURLMsg *message;
+	int left;
+	int count = 0;
 
 	while ((message = curl_multi_info_read(net->mux.multi, &left)) != NULL)
 	{
 		QsTransfer *transfer;
-		QsCall	   *call;
+		QsCall *call;
 
 		if (message->msg != CURLMSG_DONE)
 			continue;
@@ -463,14 +465,14 @@ collect(QsNet *net)
 static int
 start_queued(QsNet *net, int64_t now_ms)
 {
-	int			count = 0;
+	int count = 0;
 
 	if (net->capacity < net->max_in_flight &&
 		now_ms - net->capacity_changed_ms >= 1000)
 		set_capacity(net, net->capacity + 1 + net->capacity / 4, now_ms);
 	while (net->in_flight < net->capacity)
 	{
-		QsCall	   *call = qs_queue_take(net, now_ms);
+		QsCall *call = qs_queue_take(net, now_ms);
 
 		if (call == NULL)
 			break;
@@ -487,7 +489,7 @@ start_queued(QsNet *net, int64_t now_ms)
 static void
 expire_queued(QsNet *net, int64_t now_ms)
 {
-	QsCall	   *call;
+	QsCall *call;
 
 	while ((call = qs_queue_take_expired(net, now_ms)) != NULL)
 	{
@@ -502,15 +504,15 @@ expire_queued(QsNet *net, int64_t now_ms)
 void
 qs_net_drive(QsNet *net)
 {
-	sigset_t	saved;
-	int			round;
+	sigset_t saved;
+	int round;
 
 	qs_signals_block(&saved);
 	qs_multiplexer_poll(&net->mux);
 	for (round = 0; round < ROUNDS_PER_DRIVE; round++)
 	{
-		int64_t		now_ms = qs_net_now_ms();
-		int			moved = collect(net);
+		int64_t now_ms = qs_net_now_ms();
+		int moved = collect(net);
 
 		qs_queue_wake_delayed(net, now_ms);
 		expire_queued(net, now_ms);
@@ -555,7 +557,7 @@ describe_failure(const QsCall *call, QsError *error)
 bool
 qs_net_next(QsNet *net, QsNetResult *result)
 {
-	QsCall	   *call;
+	QsCall *call;
 
 	release_taken(net);
 	call = net->first_finished;
@@ -601,7 +603,7 @@ qs_net_next(QsNet *net, QsNetResult *result)
 static uint64_t
 next_random(QsNet *net)
 {
-	uint64_t	x = net->random_state;
+	uint64_t x = net->random_state;
 
 	x ^= x >> 12;
 	x ^= x << 25;
@@ -613,9 +615,9 @@ next_random(QsNet *net)
 bool
 qs_net_retry(QsNet *net, const QsError *error)
 {
-	QsCall	   *call = net->taken;
-	int64_t		now_ms = qs_net_now_ms();
-	int64_t		wait;
+	QsCall *call = net->taken;
+	int64_t now_ms = qs_net_now_ms();
+	int64_t wait;
 
 	if (call == NULL || call->attempts >= MAX_ATTEMPTS)
 		return false;
@@ -623,10 +625,11 @@ qs_net_retry(QsNet *net, const QsError *error)
 		wait = error->retry_after_ms;
 	else
 	{
-		int			doublings = call->attempts > 1 ? call->attempts - 1 : 0;
+		int doublings = call->attempts > 1 ? call->attempts - 1 : 0;
 
 		wait = error != NULL && error->class == QS_ERROR_THROTTLED ?
-			RETRY_THROTTLED_MS : RETRY_BASE_MS;
+			RETRY_THROTTLED_MS :
+			RETRY_BASE_MS;
 		wait <<= doublings;
 		if (wait > RETRY_LONGEST_MS)
 			wait = RETRY_LONGEST_MS;
@@ -660,8 +663,8 @@ qs_net_pending(const QsNet *net)
 void
 qs_net_cancel_all(QsNet *net)
 {
-	sigset_t	saved;
-	QsCall	   *call;
+	sigset_t saved;
+	QsCall *call;
 
 	qs_signals_block(&saved);
 	release_taken(net);

@@ -55,25 +55,25 @@ typedef struct QsLane QsLane;
 typedef struct QsNamed
 {
 	struct QsNamed *next;
-	char	   *name;
+	char *name;
 } QsNamed;
 
 typedef struct QsHost
 {
-	QsNamed		named;			/* scheme, host and port as one text */
-	QsUrl		url;
-	bool		allowed;		/* in allowed_hosts */
-	bool		proven;			/* the last connection came about */
-	bool		http2;			/* the last reply came by HTTP/2 */
-	int			running;
-	QsLane	   *held;			/* lanes that wait for a place at this host */
+	QsNamed named; /* scheme, host and port as one text */
+	QsUrl url;
+	bool allowed; /* in allowed_hosts */
+	bool proven; /* the last connection came about */
+	bool http2; /* the last reply came by HTTP/2 */
+	int running;
+	QsLane *held; /* lanes that wait for a place at this host */
 } QsHost;
 
 typedef struct QsBucket
 {
-	QsNamed		named;
+	QsNamed named;
 	QsTokenBucket tokens;
-	QsLane	   *lanes;
+	QsLane *lanes;
 } QsBucket;
 
 /*
@@ -83,13 +83,13 @@ typedef struct QsBucket
  */
 struct QsLane
 {
-	QsLane	   *next_of_bucket;
-	QsLane	   *next_held;
-	bool		held;
-	QsHost	   *host;
-	QsBucket   *bucket;
-	QsCall	   *first;
-	QsCall	   *last;
+	QsLane *next_of_bucket;
+	QsLane *next_held;
+	bool held;
+	QsHost *host;
+	QsBucket *bucket;
+	QsCall *first;
+	QsCall *last;
 	QsPriorityNode ready;
 	QsPriorityNode paused;
 };
@@ -98,7 +98,7 @@ typedef enum QsCallState
 {
 	QS_CALL_FREE = 0,
 	QS_CALL_QUEUED,
-	QS_CALL_DELAYED,			/* a retry that waits for its time */
+	QS_CALL_DELAYED, /* a retry that waits for its time */
 	QS_CALL_RUNNING,
 	QS_CALL_FINISHED,
 	QS_CALL_TAKEN
@@ -106,50 +106,50 @@ typedef enum QsCallState
 
 struct QsCall
 {
-	QsCall	   *next;			/* in lane, finished or free list */
-	QsCall	   *prev;			/* in lane */
+	QsCall *next; /* in lane, finished or free list */
+	QsCall *prev; /* in lane */
 	QsCallState state;
-	bool		sent;
-	int			attempts;
-	int			shortages;		/* times it met a lack of descriptors */
-	int			request_timeout_ms;
-	int64_t		sequence;
-	int64_t		deadline_ms;
+	bool sent;
+	int attempts;
+	int shortages; /* times it met a lack of descriptors */
+	int request_timeout_ms;
+	int64_t sequence;
+	int64_t deadline_ms;
 	const QsHttpRequest *request;
-	const char *ca_file;		/* as the caller gave it; NULL = the option's */
-	void	   *tag;
-	QsLane	   *lane;
+	const char *ca_file; /* as the caller gave it; NULL = the option's */
+	void *tag;
+	QsLane *lane;
 	QsTransfer *transfer;
-	QsFailure	failure;
-	char	   *detail;			/* malloc'd words of curl's, or NULL */
-	QsReply    *reply;
-	QsPriorityNode expiry;		/* while queued or delayed */
+	QsFailure failure;
+	char *detail; /* malloc'd words of curl's, or NULL */
+	QsReply *reply;
+	QsPriorityNode expiry; /* while queued or delayed */
 	QsPriorityNode delay;
 };
 
 struct QsTransfer
 {
-	QsTransfer *next;			/* in the free list */
+	QsTransfer *next; /* in the free list */
 	QsTransfer *next_running;
 	QsTransfer *prev_running;
-	QsNet	   *net;
-	QsCall	   *call;
-	CURL	   *easy;
-	bool		own_ca;			/* the call before named its own ca_file */
-	int64_t		configuration;	/* of the options that are set */
+	QsNet *net;
+	QsCall *call;
+	CURL *easy;
+	bool own_ca; /* the call before named its own ca_file */
+	int64_t configuration; /* of the options that are set */
 
 	/* What the callbacks found out, for the error that curl's code hides. */
-	int			sockets;		/* opened by this attempt */
-	bool		address_refused;
-	bool		no_descriptor;
-	bool		resend_refused;
-	size_t		max_reply_bytes;
+	int sockets; /* opened by this attempt */
+	bool address_refused;
+	bool no_descriptor;
+	bool resend_refused;
+	size_t max_reply_bytes;
 
 	struct curl_slist *headers; /* an array whose elements are linked */
-	int			headers_capacity;
-	char	   *header_text;
-	size_t		header_text_capacity;
-	char		words[CURL_ERROR_SIZE];
+	int headers_capacity;
+	char *header_text;
+	size_t header_text_capacity;
+	char words[CURL_ERROR_SIZE];
 };
 
 struct QsNet
@@ -157,49 +157,49 @@ struct QsNet
 	QsMultiplexer mux;
 
 	/* Options; strings are our own. */
-	int			max_in_flight;
-	int			max_per_host;
-	size_t		max_reply_bytes;
-	char	   *ca_file;
-	char	   *user_agent;
+	int max_in_flight;
+	int max_per_host;
+	size_t max_reply_bytes;
+	char *ca_file;
+	char *user_agent;
 	QsAllowList *allowed;
-	bool		(*acquire_fd) (void *context);
-	void		(*release_fd) (void *context);
-	void	   *fd_context;
-	int64_t		configuration;	/* counts qs_net_configure() */
-	char	   *system_ca_file;
+	bool (*acquire_fd)(void *context);
+	void (*release_fd)(void *context);
+	void *fd_context;
+	int64_t configuration; /* counts qs_net_configure() */
+	char *system_ca_file;
 
-	bool		drive_again;	/* the last drive ended before its work did */
+	bool drive_again; /* the last drive ended before its work did */
 
 	/* What the lack of descriptors leaves of max_in_flight. */
-	int			capacity;
-	int64_t		capacity_changed_ms;
+	int capacity;
+	int64_t capacity_changed_ms;
 
 	/* The queue (queue.c). */
-	QsNamed    *hosts[QS_NAME_SLOTS];
-	QsNamed    *buckets[QS_NAME_SLOTS];
-	size_t		n_names;
-	size_t		n_lanes;
+	QsNamed *hosts[QS_NAME_SLOTS];
+	QsNamed *buckets[QS_NAME_SLOTS];
+	size_t n_names;
+	size_t n_lanes;
 	QsPriorityQueue ready;
 	QsPriorityQueue paused;
 	QsPriorityQueue delays;
 	QsPriorityQueue expiries;
-	int64_t		next_sequence;
-	size_t		n_calls;		/* all that exist, free ones included */
-	int			queued;
-	int			pending;
+	int64_t next_sequence;
+	size_t n_calls; /* all that exist, free ones included */
+	int queued;
+	int pending;
 
-	QsCall	   *free_calls;
-	QsCall	   *first_finished;
-	QsCall	   *last_finished;
-	QsCall	   *taken;
+	QsCall *free_calls;
+	QsCall *first_finished;
+	QsCall *last_finished;
+	QsCall *taken;
 	QsTransfer *free_transfers;
 	QsTransfer *running;
-	int			in_flight;
-	QsReply    *free_replies;
-	int			n_free_replies;
-	uint64_t	random_state;
-	QsNetStats	stats;
+	int in_flight;
+	QsReply *free_replies;
+	int n_free_replies;
+	uint64_t random_state;
+	QsNetStats stats;
 };
 
 /* queue.c */
@@ -231,4 +231,4 @@ extern void qs_transfer_free_all(QsNet *net);
 /* outcome.c */
 extern void qs_transfer_conclude(QsTransfer *transfer, CURLcode code);
 
-#endif							/* QS_NET_INTERNAL_H */
+#endif /* QS_NET_INTERNAL_H */

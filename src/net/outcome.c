@@ -21,7 +21,7 @@
 static bool
 descriptors_exhausted(const QsNet *net)
 {
-	int			fd = fcntl(net->mux.epoll_fd, F_DUPFD_CLOEXEC, 0);
+	int fd = fcntl(net->mux.epoll_fd, F_DUPFD_CLOEXEC, 0);
 
 	if (fd < 0)
 		return errno == EMFILE;
@@ -31,8 +31,8 @@ descriptors_exhausted(const QsNet *net)
 
 typedef struct CodeMeaning
 {
-	CURLcode	code;
-	QsFailure	failure;
+	CURLcode code;
+	QsFailure failure;
 } CodeMeaning;
 
 static const CodeMeaning meanings[] = {
@@ -65,8 +65,8 @@ static QsFailure
 failure_of_code(const QsTransfer *transfer, CURLcode code)
 {
 	const QsReply *reply = transfer->call->reply;
-	QsFailure	failure = QS_FAILURE_PROTOCOL;
-	size_t		i;
+	QsFailure failure = QS_FAILURE_PROTOCOL;
+	size_t i;
 
 	if (reply->no_memory)
 		return QS_FAILURE_NO_MEMORY;
@@ -99,8 +99,8 @@ failure_of_code(const QsTransfer *transfer, CURLcode code)
 static const char *
 phase_of(CURL *easy, bool sent)
 {
-	curl_off_t	lookup = 0;
-	curl_off_t	connect = 0;
+	curl_off_t lookup = 0;
+	curl_off_t connect = 0;
 
 	if (sent)
 		return "waiting for the reply";
@@ -115,11 +115,11 @@ static void
 count_statistics(QsTransfer *transfer)
 {
 	QsNetStats *stats = &transfer->net->stats;
-	CURL	   *easy = transfer->easy;
-	long		connects = 0;
-	long		header_bytes = 0;
-	curl_off_t	handshake = 0;
-	curl_off_t	body_bytes = 0;
+	CURL *easy = transfer->easy;
+	long connects = 0;
+	long header_bytes = 0;
+	curl_off_t handshake = 0;
+	curl_off_t body_bytes = 0;
 
 	(void) curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &connects);
 	(void) curl_easy_getinfo(easy, CURLINFO_APPCONNECT_TIME_T, &handshake);
@@ -136,14 +136,14 @@ count_statistics(QsTransfer *transfer)
 void
 qs_transfer_conclude(QsTransfer *transfer, CURLcode code)
 {
-	QsCall	   *call = transfer->call;
-	QsHost	   *host = call->lane->host;
-	CURL	   *easy = transfer->easy;
+	QsCall *call = transfer->call;
+	QsHost *host = call->lane->host;
+	CURL *easy = transfer->easy;
 	const char *detail = NULL;
-	long		request_bytes = 0;
-	long		status = 0;
-	long		version = 0;
-	curl_off_t	uploaded = 0;
+	long request_bytes = 0;
+	long status = 0;
+	long version = 0;
+	curl_off_t uploaded = 0;
 
 	count_statistics(transfer);
 	(void) curl_easy_getinfo(easy, CURLINFO_REQUEST_SIZE, &request_bytes);

@@ -11,7 +11,7 @@ bool
 qs_priority_reserve(QsPriorityQueue *queue, size_t capacity)
 {
 	QsPriorityNode **nodes;
-	size_t		larger = queue->capacity ? queue->capacity : 64;
+	size_t larger = queue->capacity ? queue->capacity : 64;
 
 	if (capacity <= queue->capacity)
 		return true;
@@ -48,7 +48,7 @@ sift_down(QsPriorityQueue *queue, size_t place, QsPriorityNode *node)
 {
 	for (;;)
 	{
-		size_t		child = place * 2;
+		size_t child = place * 2;
 
 		if (child > queue->count)
 			break;
@@ -82,7 +82,7 @@ qs_priority_push(QsPriorityQueue *queue, QsPriorityNode *node, int64_t key)
 void
 qs_priority_remove(QsPriorityQueue *queue, QsPriorityNode *node)
 {
-	size_t		place = node->place;
+	size_t place = node->place;
 	QsPriorityNode *last;
 
 	if (place == 0 || place > queue->count)

@@ -16,16 +16,16 @@
 
 typedef struct QsPriorityNode
 {
-	int64_t		key;
-	size_t		place;			/* 1-based; 0 = not in a queue */
-	void	   *owner;
+	int64_t key;
+	size_t place; /* 1-based; 0 = not in a queue */
+	void *owner;
 } QsPriorityNode;
 
 typedef struct QsPriorityQueue
 {
 	QsPriorityNode **nodes;
-	size_t		count;
-	size_t		capacity;
+	size_t count;
+	size_t capacity;
 } QsPriorityQueue;
 
 extern bool qs_priority_reserve(QsPriorityQueue *queue, size_t capacity);
@@ -39,4 +39,4 @@ extern void qs_priority_remove(QsPriorityQueue *queue, QsPriorityNode *node);
 extern QsPriorityNode *qs_priority_first(const QsPriorityQueue *queue);
 extern void qs_priority_free(QsPriorityQueue *queue);
 
-#endif							/* QS_PRIORITY_QUEUE_H */
+#endif /* QS_PRIORITY_QUEUE_H */

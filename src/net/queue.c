@@ -24,7 +24,7 @@
 static size_t
 slot_of(const char *name)
 {
-	uint32_t	hash = 2166136261u; /* FNV-1a */
+	uint32_t hash = 2166136261u; /* FNV-1a */
 
 	for (; *name != '\0'; name++)
 		hash = (hash ^ (unsigned char) *name) * 16777619u;
@@ -39,8 +39,8 @@ static void *
 find_or_make(QsNet *net, QsNamed **slots, const char *name, size_t size,
 			 bool *is_new)
 {
-	QsNamed   **slot = &slots[slot_of(name)];
-	QsNamed    *entry;
+	QsNamed **slot = &slots[slot_of(name)];
+	QsNamed *entry;
 
 	*is_new = false;
 	for (entry = *slot; entry != NULL; entry = entry->next)
@@ -65,9 +65,9 @@ find_or_make(QsNet *net, QsNamed **slots, const char *name, size_t size,
 static QsHost *
 find_host(QsNet *net, const QsUrl *url)
 {
-	char		name[QS_MAX_HOST_BYTES + 32];
-	QsHost	   *host;
-	bool		is_new;
+	char name[QS_MAX_HOST_BYTES + 32];
+	QsHost *host;
+	bool is_new;
 
 	(void) snprintf(name, sizeof(name), "%s|%d|%s",
 					url->https ? "https" : "http", url->port, url->host);
@@ -85,9 +85,9 @@ static QsBucket *
 find_bucket(QsNet *net, const QsNetLimits *limits, int64_t now_ms)
 {
 	const char *name = limits->bucket ? limits->bucket : "";
-	double		rate = limits->bucket ? limits->rate_per_second : 0;
-	QsBucket   *bucket;
-	bool		is_new;
+	double rate = limits->bucket ? limits->rate_per_second : 0;
+	QsBucket *bucket;
+	bool is_new;
 
 	bucket = find_or_make(net, net->buckets, name, sizeof(QsBucket), &is_new);
 	if (bucket == NULL)
@@ -107,10 +107,10 @@ QsLane *
 qs_queue_lane(QsNet *net, const QsUrl *url, const QsNetLimits *limits,
 			  int64_t now_ms, QsError *error)
 {
-	QsHost	   *host;
-	QsBucket   *bucket;
-	QsLane	   *lane = NULL;
-	QsLane	  **link;
+	QsHost *host;
+	QsBucket *bucket;
+	QsLane *lane = NULL;
+	QsLane **link;
 
 	if (net->n_names > MANY_NAMES && net->pending == 0 && net->taken == NULL)
 		qs_queue_forget(net);
@@ -152,7 +152,7 @@ qs_queue_lane(QsNet *net, const QsUrl *url, const QsNetLimits *limits,
 QsCall *
 qs_queue_new_call(QsNet *net)
 {
-	QsCall	   *call = net->free_calls;
+	QsCall *call = net->free_calls;
 
 	if (call != NULL)
 		net->free_calls = call->next;
@@ -206,7 +206,7 @@ unplace(QsNet *net, QsLane *lane)
 	qs_priority_remove(&net->paused, &lane->paused);
 	if (lane->held)
 	{
-		QsLane	  **link = &lane->host->held;
+		QsLane **link = &lane->host->held;
 
 		while (*link != NULL && *link != lane)
 			link = &(*link)->next_held;
@@ -225,8 +225,8 @@ make_ready(QsNet *net, QsLane *lane)
 static void
 enqueue(QsNet *net, QsCall *call, bool in_front)
 {
-	QsLane	   *lane = call->lane;
-	bool		was_empty = lane->first == NULL;
+	QsLane *lane = call->lane;
+	bool was_empty = lane->first == NULL;
 
 	call->state = QS_CALL_QUEUED;
 	call->prev = in_front ? NULL : lane->last;
@@ -248,8 +248,8 @@ enqueue(QsNet *net, QsCall *call, bool in_front)
 static void
 dequeue(QsNet *net, QsCall *call)
 {
-	QsLane	   *lane = call->lane;
-	bool		was_first = lane->first == call;
+	QsLane *lane = call->lane;
+	bool was_first = lane->first == call;
 
 	if (call->prev != NULL)
 		call->prev->next = call->next;
@@ -300,7 +300,7 @@ qs_queue_wake_delayed(QsNet *net, int64_t now_ms)
 	while ((node = qs_priority_first(&net->delays)) != NULL &&
 		   node->key <= now_ms)
 	{
-		QsCall	   *call = node->owner;
+		QsCall *call = node->owner;
 
 		qs_priority_remove(&net->delays, node);
 		qs_priority_remove(&net->expiries, &call->expiry);
@@ -310,7 +310,7 @@ qs_queue_wake_delayed(QsNet *net, int64_t now_ms)
 	while ((node = qs_priority_first(&net->paused)) != NULL &&
 		   node->key <= now_ms)
 	{
-		QsLane	   *lane = node->owner;
+		QsLane *lane = node->owner;
 
 		qs_priority_remove(&net->paused, node);
 		make_ready(net, lane);
@@ -339,8 +339,8 @@ qs_queue_take(QsNet *net, int64_t now_ms)
 
 	while ((node = qs_priority_first(&net->ready)) != NULL)
 	{
-		QsLane	   *lane = node->owner;
-		QsCall	   *call = lane->first;
+		QsLane *lane = node->owner;
+		QsCall *call = lane->first;
 
 		if (host_is_full(net, lane->host))
 		{
@@ -353,9 +353,7 @@ qs_queue_take(QsNet *net, int64_t now_ms)
 		if (!qs_token_bucket_take(&lane->bucket->tokens, now_ms))
 		{
 			qs_priority_remove(&net->ready, node);
-			qs_priority_push(&net->paused, &lane->paused, now_ms +
-							 qs_token_bucket_wait_ms(&lane->bucket->tokens,
-													 now_ms));
+			qs_priority_push(&net->paused, &lane->paused, now_ms + qs_token_bucket_wait_ms(&lane->bucket->tokens, now_ms));
 			continue;
 		}
 		dequeue(net, call);
@@ -370,7 +368,7 @@ release_held(QsNet *net, QsHost *host)
 {
 	while (host->held != NULL)
 	{
-		QsLane	   *lane = host->held;
+		QsLane *lane = host->held;
 
 		host->held = lane->next_held;
 		lane->held = false;
@@ -400,7 +398,7 @@ QsCall *
 qs_queue_take_expired(QsNet *net, int64_t now_ms)
 {
 	QsPriorityNode *node = qs_priority_first(&net->expiries);
-	QsCall	   *call;
+	QsCall *call;
 
 	if (node == NULL || node->key > now_ms)
 		return NULL;
@@ -427,9 +425,9 @@ int64_t
 qs_queue_next_ms(const QsNet *net)
 {
 	const QsPriorityQueue *const queues[] = {&net->paused, &net->delays,
-	&net->expiries};
-	int64_t		next = -1;
-	size_t		i;
+											 &net->expiries};
+	int64_t next = -1;
+	size_t i;
 
 	for (i = 0; i < sizeof(queues) / sizeof(queues[0]); i++)
 	{
@@ -445,15 +443,15 @@ qs_queue_next_ms(const QsNet *net)
 void
 qs_queue_allow(QsNet *net)
 {
-	size_t		i;
+	size_t i;
 
 	for (i = 0; i < QS_NAME_SLOTS; i++)
 	{
-		QsNamed    *entry;
+		QsNamed *entry;
 
 		for (entry = net->hosts[i]; entry != NULL; entry = entry->next)
 		{
-			QsHost	   *host = (QsHost *) entry;
+			QsHost *host = (QsHost *) entry;
 
 			host->allowed = qs_allow_list_contains(net->allowed,
 												   host->url.host,
@@ -466,7 +464,7 @@ qs_queue_allow(QsNet *net)
 void
 qs_queue_drop_all(QsNet *net)
 {
-	QsCall	   *call;
+	QsCall *call;
 
 	while ((call = qs_queue_take_expired(net, INT64_MAX)) != NULL)
 		qs_queue_free_call(net, call);
@@ -476,11 +474,11 @@ qs_queue_drop_all(QsNet *net)
 void
 qs_queue_forget(QsNet *net)
 {
-	size_t		i;
+	size_t i;
 
 	for (i = 0; i < QS_NAME_SLOTS; i++)
 	{
-		QsNamed    *entry;
+		QsNamed *entry;
 
 		while ((entry = net->hosts[i]) != NULL)
 		{
@@ -490,8 +488,8 @@ qs_queue_forget(QsNet *net)
 		}
 		while ((entry = net->buckets[i]) != NULL)
 		{
-			QsBucket   *bucket = (QsBucket *) entry;
-			QsLane	   *lane;
+			QsBucket *bucket = (QsBucket *) entry;
+			QsLane *lane;
 
 			while ((lane = bucket->lanes) != NULL)
 			{

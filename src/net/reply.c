@@ -37,9 +37,9 @@ qs_reply_append(QsReply *reply, const char *data, size_t length,
 	}
 	if (reply->length + length >= reply->capacity)
 	{
-		size_t		need = reply->length + length + 1;
-		size_t		larger = reply->capacity ? reply->capacity : FIRST_CAPACITY;
-		char	   *body;
+		size_t need = reply->length + length + 1;
+		size_t larger = reply->capacity ? reply->capacity : FIRST_CAPACITY;
+		char *body;
 
 		while (larger < need)
 			larger = larger > SIZE_MAX / 2 ? need : larger * 2;
@@ -68,7 +68,7 @@ static bool
 header_is(const char *line, size_t length, const char *name, char *value,
 		  size_t size)
 {
-	size_t		skip = strlen(name);
+	size_t skip = strlen(name);
 
 	if (length <= skip || line[skip] != ':' ||
 		strncasecmp(line, name, skip) != 0)
@@ -92,7 +92,7 @@ header_is(const char *line, size_t length, const char *name, char *value,
 bool
 qs_reply_header(QsReply *reply, const char *line, size_t length)
 {
-	char		date[64];
+	char date[64];
 
 	reply->header_bytes += length;
 	if (reply->header_bytes > QS_MAX_HEADER_BYTES)
@@ -142,8 +142,8 @@ int64_t
 qs_reply_retry_after_ms(const QsReply *reply, int64_t now_epoch_s)
 {
 	const char *text = reply->retry_after;
-	int64_t		seconds = 0;
-	int64_t		date;
+	int64_t seconds = 0;
+	int64_t date;
 
 	if (text[0] == '\0')
 		return -1;
@@ -157,8 +157,7 @@ qs_reply_retry_after_ms(const QsReply *reply, int64_t now_epoch_s)
 		date = curl_getdate(text, NULL);
 		if (date < 0)
 			return -1;
-		seconds = date - (reply->date_epoch_s >= 0 ? reply->date_epoch_s :
-						  now_epoch_s);
+		seconds = date - (reply->date_epoch_s >= 0 ? reply->date_epoch_s : now_epoch_s);
 	}
 	if (seconds < 0)
 		return 0;

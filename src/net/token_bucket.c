@@ -76,7 +76,7 @@ qs_token_bucket_give_back(QsTokenBucket *bucket)
 int64_t
 qs_token_bucket_wait_ms(QsTokenBucket *bucket, int64_t now_ms)
 {
-	double		wait;
+	double wait;
 
 	if (bucket->rate_per_second <= 0)
 		return 0;

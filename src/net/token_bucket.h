@@ -14,10 +14,10 @@
 
 typedef struct QsTokenBucket
 {
-	double		rate_per_second;
-	double		burst;
-	double		tokens;
-	int64_t		filled_ms;		/* when tokens was last brought up to date */
+	double rate_per_second;
+	double burst;
+	double tokens;
+	int64_t filled_ms; /* when tokens was last brought up to date */
 } QsTokenBucket;
 
 extern void qs_token_bucket_init(QsTokenBucket *bucket, double rate_per_second,
@@ -33,4 +33,4 @@ extern void qs_token_bucket_give_back(QsTokenBucket *bucket);
 extern int64_t qs_token_bucket_wait_ms(QsTokenBucket *bucket, int64_t now_ms);
 extern bool qs_token_bucket_full(QsTokenBucket *bucket, int64_t now_ms);
 
-#endif							/* QS_TOKEN_BUCKET_H */
+#endif /* QS_TOKEN_BUCKET_H */

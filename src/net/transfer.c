@@ -29,7 +29,7 @@ static size_t
 on_body(char *data, size_t size, size_t count, void *context)
 {
 	QsTransfer *transfer = context;
-	size_t		length = size * count;
+	size_t length = size * count;
 
 	if (!qs_reply_append(transfer->call->reply, data, length,
 						 transfer->max_reply_bytes))
@@ -41,7 +41,7 @@ static size_t
 on_header(char *data, size_t size, size_t count, void *context)
 {
 	QsTransfer *transfer = context;
-	size_t		length = size * count;
+	size_t length = size * count;
 
 	if (!qs_reply_header(transfer->call->reply, data, length))
 		return length == 0 ? 1 : 0;
@@ -57,13 +57,13 @@ on_open_socket(void *context, curlsocktype purpose,
 			   struct curl_sockaddr *address)
 {
 	QsTransfer *transfer = context;
-	QsNet	   *net = transfer->net;
-	int			fd;
+	QsNet *net = transfer->net;
+	int fd;
 
 	if (purpose != CURLSOCKTYPE_IPCXN ||
 		(!transfer->call->lane->host->allowed &&
 		 qs_address_class(&address->addr, address->addrlen) !=
-		 QS_ADDRESS_PUBLIC))
+			 QS_ADDRESS_PUBLIC))
 	{
 		transfer->address_refused = true;
 		return CURL_SOCKET_BAD;
@@ -94,7 +94,7 @@ on_open_socket(void *context, curlsocktype purpose,
 static int
 on_close_socket(void *context, curl_socket_t fd)
 {
-	QsNet	   *net = context;
+	QsNet *net = context;
 
 	net->stats.connections_open--;
 	if (net->release_fd != NULL)
@@ -119,14 +119,15 @@ on_request(void *context, char *address, char *local_address, int port,
 		   int local_port)
 {
 	QsTransfer *transfer = context;
-	QsHost	   *host = transfer->call->lane->host;
-	long		sent = 0;
+	QsHost *host = transfer->call->lane->host;
+	long sent = 0;
 
 	(void) local_address;
 	(void) port;
 	(void) local_port;
 	if (curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE,
-						  &sent) != CURLE_OK || sent > 0)
+						  &sent) != CURLE_OK ||
+		sent > 0)
 	{
 		transfer->resend_refused = true;
 		return CURL_PREREQFUNC_ABORT;
@@ -146,8 +147,8 @@ on_request(void *context, char *address, char *local_address, int port,
 static bool
 set_fixed_options(QsTransfer *transfer)
 {
-	CURL	   *easy = transfer->easy;
-	bool		ok = true;
+	CURL *easy = transfer->easy;
+	bool ok = true;
 
 #define SET(option, value) \
 	ok = curl_easy_setopt(easy, option, value) == CURLE_OK && ok
@@ -207,9 +208,9 @@ set_fixed_options(QsTransfer *transfer)
 static bool
 set_ca_file(QsTransfer *transfer, const char *ca_file)
 {
-	QsNet	   *net = transfer->net;
-	CURL	   *easy = transfer->easy;
-	bool		ok = true;
+	QsNet *net = transfer->net;
+	CURL *easy = transfer->easy;
+	bool ok = true;
 
 	if (ca_file == NULL || ca_file[0] == '\0')
 		ca_file = net->ca_file;
@@ -226,11 +227,11 @@ set_ca_file(QsTransfer *transfer, const char *ca_file)
 static bool
 set_configured_options(QsTransfer *transfer, const QsCall *call)
 {
-	QsNet	   *net = transfer->net;
-	CURL	   *easy = transfer->easy;
-	bool		own_ca = call->ca_file != NULL && call->ca_file[0] != '\0';
-	bool		is_new = transfer->configuration != net->configuration;
-	bool		ok = true;
+	QsNet *net = transfer->net;
+	CURL *easy = transfer->easy;
+	bool own_ca = call->ca_file != NULL && call->ca_file[0] != '\0';
+	bool is_new = transfer->configuration != net->configuration;
+	bool ok = true;
 
 	if (is_new)
 	{
@@ -252,9 +253,9 @@ add_header(QsTransfer *transfer, int *count, size_t *used, const char *name,
 		   const char *value)
 {
 	struct curl_slist *node = &transfer->headers[*count];
-	char	   *text = transfer->header_text + *used;
-	size_t		name_length = strlen(name);
-	size_t		value_length = value ? strlen(value) : 0;
+	char *text = transfer->header_text + *used;
+	size_t name_length = strlen(name);
+	size_t value_length = value ? strlen(value) : 0;
 
 	node->data = text;
 	node->next = NULL;
@@ -263,7 +264,7 @@ add_header(QsTransfer *transfer, int *count, size_t *used, const char *name,
 	memcpy(text, name, name_length);
 	text += name_length;
 	if (value != NULL && value_length == 0)
-		*text++ = ';';			/* curl's spelling of an empty value */
+		*text++ = ';'; /* curl's spelling of an empty value */
 	else
 	{
 		*text++ = ':';
@@ -281,18 +282,18 @@ add_header(QsTransfer *transfer, int *count, size_t *used, const char *name,
 static bool
 reserve_headers(QsTransfer *transfer, const QsHttpRequest *request)
 {
-	int			nodes = request->n_headers + 2;
-	size_t		bytes = 64;
-	int			i;
+	int nodes = request->n_headers + 2;
+	size_t bytes = 64;
+	int i;
 
 	for (i = 0; i < request->n_headers; i++)
 		bytes += strlen(request->headers[i].name) +
 			strlen(request->headers[i].value) + 3;
 	if (nodes > transfer->headers_capacity)
 	{
-		void	   *grown = realloc(transfer->headers,
-									(size_t) nodes * 2 *
-									sizeof(*transfer->headers));
+		void *grown = realloc(transfer->headers,
+							  (size_t) nodes * 2 *
+								  sizeof(*transfer->headers));
 
 		if (grown == NULL)
 			return false;
@@ -302,7 +303,7 @@ reserve_headers(QsTransfer *transfer, const QsHttpRequest *request)
 	if (bytes > transfer->header_text_capacity)
 	{
 		/* Not realloc(): the old text may hold a token. */
-		char	   *larger = malloc(bytes * 2);
+		char *larger = malloc(bytes * 2);
 
 		if (larger == NULL)
 			return false;
@@ -321,12 +322,12 @@ reserve_headers(QsTransfer *transfer, const QsHttpRequest *request)
 static bool
 set_headers(QsTransfer *transfer, const QsHttpRequest *request)
 {
-	CURL	   *easy = transfer->easy;
-	bool		has_type = request->body == NULL &&
+	CURL *easy = transfer->easy;
+	bool has_type = request->body == NULL &&
 		strcmp(request->method, "POST") != 0;
-	size_t		used = 0;
-	int			count = 0;
-	int			i;
+	size_t used = 0;
+	int count = 0;
+	int i;
 
 	if (!reserve_headers(transfer, request))
 		return false;
@@ -351,11 +352,11 @@ set_headers(QsTransfer *transfer, const QsHttpRequest *request)
 static bool
 set_method(QsTransfer *transfer, const QsHttpRequest *request)
 {
-	CURL	   *easy = transfer->easy;
-	bool		get = strcmp(request->method, "GET") == 0;
-	bool		post = strcmp(request->method, "POST") == 0;
-	bool		head = strcmp(request->method, "HEAD") == 0;
-	bool		ok = true;
+	CURL *easy = transfer->easy;
+	bool get = strcmp(request->method, "GET") == 0;
+	bool post = strcmp(request->method, "POST") == 0;
+	bool head = strcmp(request->method, "HEAD") == 0;
+	bool ok = true;
 
 	if (post || (request->body != NULL && !head))
 	{
@@ -378,11 +379,11 @@ set_method(QsTransfer *transfer, const QsHttpRequest *request)
 static bool
 set_call_options(QsTransfer *transfer, QsCall *call, int64_t now_ms)
 {
-	CURL	   *easy = transfer->easy;
-	bool		https = call->lane->host->url.https;
-	int64_t		left = call->deadline_ms - now_ms;
-	long		timeout = call->request_timeout_ms;
-	bool		ok = true;
+	CURL *easy = transfer->easy;
+	bool https = call->lane->host->url.https;
+	int64_t left = call->deadline_ms - now_ms;
+	long timeout = call->request_timeout_ms;
+	bool ok = true;
 
 	if (left < timeout)
 		timeout = left < 1 ? 1 : (long) left;
@@ -395,8 +396,7 @@ set_call_options(QsTransfer *transfer, QsCall *call, int64_t now_ms)
 	 * where the handshake tells.  Over plain http only the first reply would,
 	 * and all calls would queue behind it.
 	 */
-	SET(CURLOPT_HTTP_VERSION, https ? (long) CURL_HTTP_VERSION_2TLS :
-		(long) CURL_HTTP_VERSION_1_1);
+	SET(CURLOPT_HTTP_VERSION, https ? (long) CURL_HTTP_VERSION_2TLS : (long) CURL_HTTP_VERSION_1_1);
 	SET(CURLOPT_PIPEWAIT, https ? 1L : 0L);
 	return set_method(transfer, call->request) && ok;
 }
@@ -429,7 +429,7 @@ new_transfer(QsNet *net)
 static QsReply *
 new_reply(QsNet *net)
 {
-	QsReply    *reply = net->free_replies;
+	QsReply *reply = net->free_replies;
 
 	if (reply != NULL)
 	{
@@ -495,7 +495,7 @@ qs_transfer_start(QsNet *net, QsCall *call, int64_t now_ms)
 QsTransfer *
 qs_transfer_of(CURL *easy)
 {
-	char	   *private = NULL;
+	char *private = NULL;
 
 	if (curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private) != CURLE_OK)
 		return NULL;
@@ -509,7 +509,7 @@ qs_transfer_of(CURL *easy)
 void
 qs_transfer_release(QsTransfer *transfer)
 {
-	QsNet	   *net = transfer->net;
+	QsNet *net = transfer->net;
 
 	(void) curl_multi_remove_handle(net->mux.multi, transfer->easy);
 	if (transfer->next_running != NULL)

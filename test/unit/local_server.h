@@ -34,24 +34,24 @@ typedef struct ServerCounts
 	volatile int open;
 	volatile int most_open;
 	volatile int requests;
-	volatile int waiting;		/* /slow requests being waited for */
+	volatile int waiting; /* /slow requests being waited for */
 	volatile int most_waiting;
-	volatile int dropped;		/* requests read and not answered */
+	volatile int dropped; /* requests read and not answered */
 } ServerCounts;
 
 typedef struct ServerConnection
 {
-	int			fd;
-	int			requests;
-	int64_t		answer_at_ms;	/* 0 = nothing due */
-	bool		endless;		/* sends a body without end */
-	size_t		length;
-	char		in[8192];
+	int fd;
+	int requests;
+	int64_t answer_at_ms; /* 0 = nothing due */
+	bool endless; /* sends a body without end */
+	size_t length;
+	char in[8192];
 } ServerConnection;
 
 static ServerCounts *server_counts;
 static pid_t server_pid;
-static int	server_port;
+static int server_port;
 static ServerConnection *server_connections[SERVER_CONNECTIONS];
 
 static int64_t
@@ -77,10 +77,10 @@ server_send(ServerConnection *c, const char *text, size_t length)
 {
 	while (length > 0)
 	{
-		ssize_t		n = send(c->fd, text, length, MSG_NOSIGNAL);
+		ssize_t n = send(c->fd, text, length, MSG_NOSIGNAL);
 
 		if (n <= 0)
-			return;				/* the peer is gone; read will tell */
+			return; /* the peer is gone; read will tell */
 		text += n;
 		length -= (size_t) n;
 	}
@@ -90,10 +90,10 @@ static void
 server_answer(ServerConnection *c, const char *status, const char *headers,
 			  const char *body)
 {
-	char		text[12288];
-	int			n = snprintf(text, sizeof(text),
-							 "HTTP/1.1 %s\r\n%sContent-Length: %zu\r\n\r\n%s",
-							 status, headers, strlen(body), body);
+	char text[12288];
+	int n = snprintf(text, sizeof(text),
+					 "HTTP/1.1 %s\r\n%sContent-Length: %zu\r\n\r\n%s",
+					 status, headers, strlen(body), body);
 
 	server_send(c, text, (size_t) n);
 }
@@ -110,7 +110,7 @@ server_reset(ServerConnection *c)
 static void
 server_http_date(char *text, size_t size, time_t when)
 {
-	struct tm	tm;
+	struct tm tm;
 
 	gmtime_r(&when, &tm);
 	strftime(text, size, "%a, %d %b %Y %H:%M:%S GMT", &tm);
@@ -120,9 +120,9 @@ server_http_date(char *text, size_t size, time_t when)
 static bool
 behave(ServerConnection *c, const char *path, const char *whole)
 {
-	char		headers[512];
-	char		date[64];
-	char		later[64];
+	char headers[512];
+	char date[64];
+	char later[64];
 
 	c->requests++;
 	server_counts->requests++;
@@ -175,7 +175,7 @@ behave(ServerConnection *c, const char *path, const char *whole)
 	if (strncmp(path, "/endless", 8) == 0)
 	{
 		const char *text = "HTTP/1.1 200 OK\r\n"
-			"Transfer-Encoding: chunked\r\n\r\n";
+						   "Transfer-Encoding: chunked\r\n\r\n";
 
 		server_send(c, text, strlen(text));
 		c->endless = true;
@@ -209,7 +209,7 @@ behave(ServerConnection *c, const char *path, const char *whole)
 	else if (strncmp(path, "/interim", 8) == 0)
 	{
 		const char *text = "HTTP/1.1 103 Early Hints\r\nRetry-After: 5\r\n"
-			"Content-Type: text/early\r\n\r\n";
+						   "Content-Type: text/early\r\n\r\n";
 
 		server_send(c, text, strlen(text));
 		server_answer(c, "200 OK", "Content-Type: text/late\r\n", "late");
@@ -226,9 +226,9 @@ behave(ServerConnection *c, const char *path, const char *whole)
 static void
 server_read(ServerConnection *c)
 {
-	ssize_t		n = read(c->fd, c->in + c->length,
-						 sizeof(c->in) - 1 - c->length);
-	char	   *end;
+	ssize_t n = read(c->fd, c->in + c->length,
+					 sizeof(c->in) - 1 - c->length);
+	char *end;
 
 	if (n <= 0)
 	{
@@ -244,10 +244,10 @@ server_read(ServerConnection *c)
 	c->in[c->length] = '\0';
 	while ((end = strstr(c->in, "\r\n\r\n")) != NULL)
 	{
-		char	   *length_header = strcasestr(c->in, "\r\nContent-Length:");
-		size_t		whole = (size_t) (end + 4 - c->in);
-		char		request[8192];
-		char	   *path;
+		char *length_header = strcasestr(c->in, "\r\nContent-Length:");
+		size_t whole = (size_t) (end + 4 - c->in);
+		char request[8192];
+		char *path;
 
 		if (length_header != NULL && length_header < end)
 			whole += (size_t) atoi(length_header + 17);
@@ -267,7 +267,7 @@ static void
 server_accept(int listener, int epoll_fd)
 {
 	struct epoll_event event = {.events = EPOLLIN};
-	int			fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 
 	if (fd < 0)
 		return;
@@ -288,16 +288,16 @@ server_accept(int listener, int epoll_fd)
 static void
 server_loop(int listener)
 {
-	int			epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	struct epoll_event event = {.events = EPOLLIN,.data.fd = listener};
+	int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	struct epoll_event event = {.events = EPOLLIN, .data.fd = listener};
 	struct epoll_event events[64];
 
 	epoll_ctl(epoll_fd, EPOLL_CTL_ADD, listener, &event);
 	for (;;)
 	{
-		int			n = epoll_wait(epoll_fd, events, 64, 2);
-		int64_t		now_ms = server_now_ms();
-		int			i;
+		int n = epoll_wait(epoll_fd, events, 64, 2);
+		int64_t now_ms = server_now_ms();
+		int i;
 
 		for (i = 0; i < n; i++)
 		{
@@ -318,7 +318,7 @@ server_loop(int listener)
 			}
 			else if (c != NULL && c->endless)
 			{
-				char		chunk[4112];
+				char chunk[4112];
 
 				memset(chunk, 'x', sizeof(chunk));
 				memcpy(chunk, "1000\r\n", 6);
@@ -333,8 +333,8 @@ static void
 server_start(void)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET};
-	socklen_t	length = sizeof(address);
-	int			listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	socklen_t length = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	server_counts = mmap(NULL, sizeof(*server_counts), PROT_READ | PROT_WRITE,
@@ -371,11 +371,11 @@ server_stop(void)
 __attribute__((unused)) static bool
 server_becomes(volatile int *count, int value)
 {
-	int64_t		end_ms = server_now_ms() + 5000;
+	int64_t end_ms = server_now_ms() + 5000;
 
 	while (*count != value && server_now_ms() < end_ms)
 		usleep(1000);
 	return *count == value;
 }
 
-#endif							/* LOCAL_SERVER_H */
+#endif /* LOCAL_SERVER_H */

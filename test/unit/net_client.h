@@ -21,24 +21,24 @@
 /* What a finished call was, copied before the next one is taken. */
 typedef struct Outcome
 {
-	int			results;
-	bool		ok;
-	bool		sent;
-	int			status;
-	int			attempts;
-	int64_t		retry_after_ms;
-	int64_t		at_ms;
-	QsError		error;
-	char		content_type[64];
-	char		body[9000];
-	size_t		body_length;
+	int results;
+	bool ok;
+	bool sent;
+	int status;
+	int attempts;
+	int64_t retry_after_ms;
+	int64_t at_ms;
+	QsError error;
+	char content_type[64];
+	char body[9000];
+	size_t body_length;
 } Outcome;
 
 typedef struct Call
 {
 	QsHttpRequest request;
-	char		url[256];
-	Outcome		outcome;
+	char url[256];
+	Outcome outcome;
 } Call;
 
 static QsNetOptions options;
@@ -47,7 +47,7 @@ static QsNet *net;
 static void
 start_net(int max_in_flight)
 {
-	QsError		error;
+	QsError error;
 
 	memset(&options, 0, sizeof(options));
 	options.max_in_flight = max_in_flight;
@@ -71,7 +71,7 @@ static QsNetLimits
 limits_of(int deadline_ms, int timeout_ms)
 {
 	QsNetLimits limits = {.deadline_ms = qs_net_now_ms() + deadline_ms,
-	.request_timeout_ms = timeout_ms};
+						  .request_timeout_ms = timeout_ms};
 
 	return limits;
 }
@@ -90,8 +90,8 @@ submit_url(Call *call, const char *url, const QsNetLimits *limits,
 static void
 submit(Call *call, const char *path, const QsNetLimits *limits)
 {
-	char		url[200];
-	QsError		error;
+	char url[200];
+	QsError error;
 
 	snprintf(url, sizeof(url), "http://127.0.0.1:%d%s", server_port, path);
 	assert_true(submit_url(call, url, limits, &error));
@@ -100,8 +100,8 @@ submit(Call *call, const char *path, const QsNetLimits *limits)
 static Call *
 take_one(QsNetResult *result)
 {
-	Call	   *call;
-	Outcome    *o;
+	Call *call;
+	Outcome *o;
 
 	if (!qs_net_next(net, result))
 		return NULL;
@@ -126,8 +126,8 @@ take_one(QsNetResult *result)
 static void
 wait_and_drive(int64_t longest_ms)
 {
-	struct pollfd pollfd = {.fd = qs_net_fd(net),.events = POLLIN};
-	int64_t		wait = qs_net_timeout_ms(net);
+	struct pollfd pollfd = {.fd = qs_net_fd(net), .events = POLLIN};
+	int64_t wait = qs_net_timeout_ms(net);
 
 	if (wait < 0 || wait > longest_ms)
 		wait = longest_ms;
@@ -140,7 +140,7 @@ static void
 run(void)
 {
 	QsNetResult result;
-	int64_t		end_ms = qs_net_now_ms() + 30000;
+	int64_t end_ms = qs_net_now_ms() + 30000;
 
 	while (qs_net_pending(net) > 0)
 	{
@@ -165,7 +165,7 @@ get(Call *call, const char *path)
 static QsNetStats
 stats_of(void)
 {
-	QsNetStats	stats;
+	QsNetStats stats;
 
 	qs_net_stats(net, &stats);
 	return stats;
@@ -189,4 +189,4 @@ stop_server(void **state)
 
 #define TEST(name) cmocka_unit_test_teardown(name, stop_net)
 
-#endif							/* NET_CLIENT_H */
+#endif /* NET_CLIENT_H */

@@ -12,8 +12,8 @@
 static void
 a_reply_comes_with_status_type_and_body(void **state)
 {
-	Call		call;
-	Outcome    *o;
+	Call call;
+	Outcome *o;
 
 	(void) state;
 	start_net(10);
@@ -37,19 +37,17 @@ static void
 a_request_goes_out_as_it_was_built(void **state)
 {
 	static const QsHttpHeader headers[] = {
-		{"Authorization", "HMAC abc"}, {"X-Empty", ""},
-		{"content-type", "application/json"}, {"Content-Length", "7"},
-		{"Host", "signed.example"}};
+		{"Authorization", "HMAC abc"}, {"X-Empty", ""}, {"content-type", "application/json"}, {"Content-Length", "7"}, {"Host", "signed.example"}};
 	static const char *const methods[] = {"POST", "PUT", "PATCH", "GET"};
 	QsNetLimits limits = limits_of(5000, 4000);
-	Call		call;
-	size_t		i;
+	Call call;
+	size_t i;
 
 	(void) state;
 	start_net(10);
 	for (i = 0; i < 4; i++)
 	{
-		char		first_line[64];
+		char first_line[64];
 
 		memset(&call, 0, sizeof(call));
 		call.request.method = methods[i];
@@ -71,7 +69,8 @@ a_request_goes_out_as_it_was_built(void **state)
 		assert_non_null(strstr(call.outcome.body, "Agent: qpsscale-test\r\n"));
 		assert_null(strcasestr(call.outcome.body, "\r\nExpect"));
 		assert_null(strcasestr(strcasestr(call.outcome.body,
-										  "\r\nContent-Length: 7") + 5,
+										  "\r\nContent-Length: 7") +
+								   5,
 							   "\r\nContent-Length"));
 	}
 
@@ -91,11 +90,10 @@ static void
 a_malformed_request_is_refused_at_once(void **state)
 {
 	QsNetLimits limits = limits_of(5000, 4000);
-	QsHttpHeader bad[] = {{"X", "a\r\nEvil: b"}, {"X Y", "a"}, {"", "a"},
-	{"X", NULL}, {"X:", "a"}, {"X", "a\nb"}};
-	Call		call;
-	QsError		error;
-	size_t		i;
+	QsHttpHeader bad[] = {{"X", "a\r\nEvil: b"}, {"X Y", "a"}, {"", "a"}, {"X", NULL}, {"X:", "a"}, {"X", "a\nb"}};
+	Call call;
+	QsError error;
+	size_t i;
 
 	(void) state;
 	start_net(10);
@@ -127,8 +125,8 @@ every_failure_has_its_code_and_tells_whether_it_was_sent(void **state)
 		const char *path;
 		const char *code;
 		QsErrorClass class;
-		bool		sent;
-	}			cases[] = {
+		bool sent;
+	} cases[] = {
 		{"/hang", "timeout", QS_ERROR_TRANSIENT, true},
 		{"/reset", "reset", QS_ERROR_TRANSIENT, true},
 		{"/close", "reset", QS_ERROR_TRANSIENT, true},
@@ -139,10 +137,10 @@ every_failure_has_its_code_and_tells_whether_it_was_sent(void **state)
 	};
 	QsNetLimits limits = limits_of(10000, 300);
 	QsNetLimits short_limits;
-	Call		call;
-	Outcome    *o = &call.outcome;
-	QsError		error;
-	size_t		i;
+	Call call;
+	Outcome *o = &call.outcome;
+	QsError error;
+	size_t i;
 
 	(void) state;
 	start_net(10);
@@ -176,7 +174,7 @@ every_failure_has_its_code_and_tells_whether_it_was_sent(void **state)
 	run();
 	assert_string_equal(o->error.code,
 						strcmp(o->error.code, "timeout") == 0 ? "timeout" :
-						"resolve");
+																"resolve");
 	assert_false(o->sent);
 
 	/* TLS with a server that speaks none. */
@@ -209,8 +207,8 @@ every_failure_has_its_code_and_tells_whether_it_was_sent(void **state)
 static void
 redirects_are_returned_and_not_followed(void **state)
 {
-	Call		call;
-	int			before = server_counts->requests;
+	Call call;
+	int before = server_counts->requests;
 
 	(void) state;
 	start_net(10);
@@ -222,7 +220,7 @@ redirects_are_returned_and_not_followed(void **state)
 static void
 retry_after_is_read_from_the_reply(void **state)
 {
-	Call		call;
+	Call call;
 
 	(void) state;
 	start_net(10);
@@ -237,11 +235,11 @@ a_retry_waits_is_bounded_and_respects_the_deadline(void **state)
 {
 	QsNetLimits limits = limits_of(10000, 1000);
 	QsNetResult result;
-	QsError		error;
-	Call		call;
-	int64_t		began_ms = qs_net_now_ms();
-	int			before = server_counts->requests;
-	int			tries = 0;
+	QsError error;
+	Call call;
+	int64_t began_ms = qs_net_now_ms();
+	int before = server_counts->requests;
+	int tries = 0;
 
 	(void) state;
 	start_net(10);
@@ -264,7 +262,7 @@ a_retry_waits_is_bounded_and_respects_the_deadline(void **state)
 	assert_in_range(qs_net_now_ms() - began_ms, 0, 1000);
 	assert_int_equal(stats_of().retries, 2);
 	assert_false(qs_net_next(net, &result));
-	assert_false(qs_net_retry(net, &error));	/* nothing was taken */
+	assert_false(qs_net_retry(net, &error)); /* nothing was taken */
 
 	/* Retry-After is kept to, */
 	memset(&call, 0, sizeof(call));
@@ -293,18 +291,24 @@ static void
 inner_addresses_are_refused_unless_allowed(void **state)
 {
 	static const char *const refused[] = {
-		"https://127.0.0.1:%d/", "https://localhost:%d/",
-		"https://[::1]:%d/", "https://[::ffff:127.0.0.1]:%d/",
-		"https://10.255.255.1:%d/", "https://169.254.169.254:%d/",
-		"https://100.96.0.96:%d/", "https://0.0.0.0:%d/",
-		"https://2130706433:%d/", "https://0x7f.1:%d/", "https://127.1:%d/",
+		"https://127.0.0.1:%d/",
+		"https://localhost:%d/",
+		"https://[::1]:%d/",
+		"https://[::ffff:127.0.0.1]:%d/",
+		"https://10.255.255.1:%d/",
+		"https://169.254.169.254:%d/",
+		"https://100.96.0.96:%d/",
+		"https://0.0.0.0:%d/",
+		"https://2130706433:%d/",
+		"https://0x7f.1:%d/",
+		"https://127.1:%d/",
 	};
 	QsNetLimits limits = limits_of(10000, 3000);
-	int			accepted = server_counts->accepted;
-	Call		call;
-	QsError		error;
-	char		url[100];
-	size_t		i;
+	int accepted = server_counts->accepted;
+	Call call;
+	QsError error;
+	char url[100];
+	size_t i;
 
 	(void) state;
 	start_net(10);
@@ -341,10 +345,10 @@ inner_addresses_are_refused_unless_allowed(void **state)
 static void
 proxies_and_netrc_of_the_environment_are_ignored(void **state)
 {
-	char		directory[] = "/tmp/test_net_XXXXXX";
-	char		path[64];
-	FILE	   *file;
-	Call		call;
+	char directory[] = "/tmp/test_net_XXXXXX";
+	char path[64];
+	FILE *file;
+	Call call;
 
 	(void) state;
 	assert_non_null(mkdtemp(directory));
@@ -371,7 +375,7 @@ proxies_and_netrc_of_the_environment_are_ignored(void **state)
 static void
 a_connection_closed_while_idle_costs_no_call(void **state)
 {
-	Call		call;
+	Call call;
 
 	(void) state;
 	start_net(10);
@@ -387,13 +391,13 @@ nothing_is_sent_twice_behind_our_back(void **state)
 {
 	static const char *const methods[] = {"POST", "GET"};
 	QsNetLimits limits = limits_of(5000, 3000);
-	Call		call;
-	int			i;
+	Call call;
+	int i;
 
 	(void) state;
 	for (i = 0; i < 2; i++)
 	{
-		int			requests;
+		int requests;
 
 		start_net(1);
 		assert_true(get(&call, "/drop-second")->ok);
@@ -415,14 +419,14 @@ nothing_is_sent_twice_behind_our_back(void **state)
 static void
 resolver_threads_have_their_signals_blocked(void **state)
 {
-	sigset_t	before;
-	sigset_t	after;
-	Call		call;
+	sigset_t before;
+	sigset_t after;
+	Call call;
 	QsNetLimits limits = limits_of(2000, 1000);
-	QsError		error;
-	DIR		   *tasks;
+	QsError error;
+	DIR *tasks;
 	struct dirent *entry;
-	int			signal;
+	int signal;
 
 	(void) state;
 	start_net(10);
@@ -434,9 +438,9 @@ resolver_threads_have_their_signals_blocked(void **state)
 	tasks = opendir("/proc/self/task");
 	while ((entry = readdir(tasks)) != NULL)
 	{
-		char		path[300];
-		char		line[200];
-		FILE	   *file;
+		char path[300];
+		char line[200];
+		FILE *file;
 
 		if (atoi(entry->d_name) <= 0 || atoi(entry->d_name) == getpid())
 			continue;

@@ -11,14 +11,14 @@
 
 #define MANY 1000
 
-static int	descriptors_given;
-static int	descriptors_limit;
+static int descriptors_given;
+static int descriptors_limit;
 
 static int
 count_descriptors(void)
 {
-	DIR		   *dir = opendir("/proc/self/fd");
-	int			count = 0;
+	DIR *dir = opendir("/proc/self/fd");
+	int count = 0;
 
 	while (readdir(dir) != NULL)
 		count++;
@@ -30,7 +30,7 @@ static void
 run_many(Call *calls, int count, const char *path)
 {
 	QsNetLimits limits = limits_of(20000, 10000);
-	int			i;
+	int i;
 
 	memset(calls, 0, sizeof(Call) * (size_t) count);
 	for (i = 0; i < count; i++)
@@ -48,10 +48,10 @@ run_many(Call *calls, int count, const char *path)
 static void
 a_thousand_calls_share_fifty_connections_and_keep_them(void **state)
 {
-	Call	   *calls = calloc(MANY, sizeof(Call));
-	int			accepted = server_counts->accepted;
-	QsNetStats	first;
-	QsNetStats	second;
+	Call *calls = calloc(MANY, sizeof(Call));
+	int accepted = server_counts->accepted;
+	QsNetStats first;
+	QsNetStats second;
 
 	(void) state;
 	start_net(50);
@@ -79,8 +79,8 @@ a_thousand_calls_share_fifty_connections_and_keep_them(void **state)
 static void
 quick_replies_on_one_connection_do_not_stall(void **state)
 {
-	Call	   *calls = calloc(5 * MANY, sizeof(Call));
-	int64_t		began_ms = qs_net_now_ms();
+	Call *calls = calloc(5 * MANY, sizeof(Call));
+	int64_t began_ms = qs_net_now_ms();
 
 	(void) state;
 	start_net(1);
@@ -93,8 +93,8 @@ quick_replies_on_one_connection_do_not_stall(void **state)
 static void
 a_host_gets_no_more_than_its_share(void **state)
 {
-	Call	   *calls = calloc(100, sizeof(Call));
-	QsError		error;
+	Call *calls = calloc(100, sizeof(Call));
+	QsError error;
 
 	(void) state;
 	start_net(50);
@@ -111,12 +111,12 @@ static void
 a_dead_host_does_not_take_every_place(void **state)
 {
 	/* The server takes the connections and is silent where TLS should begin. */
-	Call	   *calls = calloc(60, sizeof(Call));
+	Call *calls = calloc(60, sizeof(Call));
 	QsNetLimits limits = limits_of(2500, 2000);
-	int64_t		began_ms = qs_net_now_ms();
-	QsError		error;
-	char		url[100];
-	int			i;
+	int64_t began_ms = qs_net_now_ms();
+	QsError error;
+	char url[100];
+	int i;
 
 	(void) state;
 	start_net(10);
@@ -140,10 +140,10 @@ a_dead_host_does_not_take_every_place(void **state)
 static void
 deadlines_hold_for_calls_in_flight_and_in_the_queue(void **state)
 {
-	Call	   *calls = calloc(100, sizeof(Call));
+	Call *calls = calloc(100, sizeof(Call));
 	QsNetLimits limits = limits_of(300, 10000);
-	int64_t		began_ms = qs_net_now_ms();
-	int			i;
+	int64_t began_ms = qs_net_now_ms();
+	int i;
 
 	(void) state;
 	start_net(4);
@@ -161,19 +161,19 @@ deadlines_hold_for_calls_in_flight_and_in_the_queue(void **state)
 static void
 cancelling_leaves_no_descriptor_and_no_result(void **state)
 {
-	int			before = count_descriptors();
-	Call	   *calls = calloc(100, sizeof(Call));
+	int before = count_descriptors();
+	Call *calls = calloc(100, sizeof(Call));
 	QsNetLimits limits = limits_of(10000, 10000);
 	QsNetResult result;
-	int			round;
-	int			i;
+	int round;
+	int i;
 
 	(void) state;
 	start_net(20);
 	for (round = 0; round < 3; round++)
 	{
-		int			dropped = server_counts->dropped;
-		int64_t		end_ms = qs_net_now_ms() + 5000;
+		int dropped = server_counts->dropped;
+		int64_t end_ms = qs_net_now_ms() + 5000;
 
 		for (i = 0; i < 100; i++)
 			submit(&calls[i], "/hang", &limits);
@@ -205,15 +205,15 @@ cancelling_leaves_no_descriptor_and_no_result(void **state)
 static void
 jitter_spreads_the_retries(void **state)
 {
-	Call	   *calls = calloc(200, sizeof(Call));
+	Call *calls = calloc(200, sizeof(Call));
 	QsNetLimits limits = limits_of(10000, 1000);
 	QsNetResult result;
-	QsError		error;
-	int64_t		taken_ms[200];
-	int			early = 0;
-	int			late = 0;
-	int			taken = 0;
-	int			i;
+	QsError error;
+	int64_t taken_ms[200];
+	int early = 0;
+	int late = 0;
+	int taken = 0;
+	int i;
 
 	(void) state;
 	start_net(200);
@@ -224,7 +224,7 @@ jitter_spreads_the_retries(void **state)
 		submit(&calls[i], "/ok", &limits);
 	while (taken < 200)
 	{
-		Call	   *call;
+		Call *call;
 
 		wait_and_drive(1000);
 		while (taken < 200 && (call = take_one(&result)) != NULL)
@@ -241,7 +241,7 @@ jitter_spreads_the_retries(void **state)
 	/* Uniform over 0 to 500 ms: half of them on either side of 250. */
 	for (i = 0; i < 200; i++)
 	{
-		int64_t		waited = calls[i].outcome.at_ms - taken_ms[i];
+		int64_t waited = calls[i].outcome.at_ms - taken_ms[i];
 
 		early += waited < 250;
 		late += waited >= 250;
@@ -255,13 +255,13 @@ jitter_spreads_the_retries(void **state)
 static void
 a_token_bucket_paces_its_own_calls_and_no_others(void **state)
 {
-	Call	   *calls = calloc(40, sizeof(Call));
+	Call *calls = calloc(40, sizeof(Call));
 	QsNetLimits slow = limits_of(10000, 1000);
 	QsNetLimits fast = limits_of(10000, 1000);
-	int64_t		began_ms = qs_net_now_ms();
-	int64_t		last_slow_ms = 0;
-	char		name[] = "account/api";
-	int			i;
+	int64_t began_ms = qs_net_now_ms();
+	int64_t last_slow_ms = 0;
+	char name[] = "account/api";
+	int i;
 
 	(void) state;
 	start_net(10);
@@ -270,7 +270,7 @@ a_token_bucket_paces_its_own_calls_and_no_others(void **state)
 	slow.burst = 5;
 	for (i = 0; i < 30; i++)
 		submit(&calls[i], "/ok", &slow);
-	name[0] = 'X';				/* the name was copied */
+	name[0] = 'X'; /* the name was copied */
 	for (; i < 40; i++)
 		submit(&calls[i], "/ok", &fast);
 	run();
@@ -305,8 +305,8 @@ release(void *context)
 static void
 a_lack_of_descriptors_slows_and_does_not_fail(void **state)
 {
-	Call	   *calls = calloc(300, sizeof(Call));
-	QsError		error;
+	Call *calls = calloc(300, sizeof(Call));
+	QsError error;
 
 	(void) state;
 	start_net(100);
@@ -338,7 +338,7 @@ a_lack_of_descriptors_slows_and_does_not_fail(void **state)
 static void
 a_limit_of_64_descriptors_is_survived(void **state)
 {
-	Call	   *calls = calloc(MANY, sizeof(Call));
+	Call *calls = calloc(MANY, sizeof(Call));
 	struct rlimit before;
 	struct rlimit tight;
 
@@ -357,12 +357,12 @@ a_limit_of_64_descriptors_is_survived(void **state)
 static void
 the_descriptor_may_sit_in_another_epoll_set(void **state)
 {
-	int			outer = epoll_create1(EPOLL_CLOEXEC);
+	int outer = epoll_create1(EPOLL_CLOEXEC);
 	struct epoll_event event = {.events = EPOLLIN};
 	QsNetLimits limits = limits_of(5000, 4000);
 	QsNetResult result;
-	Call		call;
-	int			wakes = 0;
+	Call call;
+	int wakes = 0;
 
 	(void) state;
 	start_net(10);
@@ -374,9 +374,9 @@ the_descriptor_may_sit_in_another_epoll_set(void **state)
 	assert_int_equal(qs_net_timeout_ms(net), 0);
 	while (take_one(&result) == NULL)
 	{
-		int64_t		wait = qs_net_timeout_ms(net);
+		int64_t wait = qs_net_timeout_ms(net);
 
-		assert_in_range(++wakes, 1, 40);	/* waits, does not spin */
+		assert_in_range(++wakes, 1, 40); /* waits, does not spin */
 		(void) epoll_wait(outer, &event, 1, wait < 0 ? 1000 : (int) wait);
 		qs_net_drive(net);
 	}

@@ -10,42 +10,42 @@
 
 static char directory[] = "/tmp/test_net_tls_XXXXXX";
 static char ca_file[64];
-static int	tls_port;
+static int tls_port;
 static pid_t tls_pid;
 
 static const char tls_server[] =
-"import http.server, ssl, sys, time\n"
-"class H(http.server.BaseHTTPRequestHandler):\n"
-"    protocol_version = 'HTTP/1.1'\n"
-"    disable_nagle_algorithm = True\n"
-"    wbufsize = -1\n"
-"    def log_message(self, *a): pass\n"
-"    def do_GET(self):\n"
-"        if self.path.startswith('/slow'): time.sleep(0.03)\n"
-"        self.send_response(200)\n"
-"        self.send_header('Content-Length', '2')\n"
-"        self.end_headers()\n"
-"        self.wfile.write(b'ok')\n"
-"class S(http.server.ThreadingHTTPServer):\n"
-"    request_queue_size = 128\n"
-"    def get_request(self):\n"
-"        s, a = self.socket.accept()\n"
-"        return c.wrap_socket(s, server_side=True,\n"
-"            do_handshake_on_connect=False), a\n"
-"    def handle_error(self, *a): pass\n"
-"c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n"
-"c.load_cert_chain(sys.argv[1] + '/cert.pem', sys.argv[1] + '/key.pem')\n"
-"s = S(('127.0.0.1', 0), H)\n"
-"print(s.server_address[1], flush=True)\n"
-"s.serve_forever()\n";
+	"import http.server, ssl, sys, time\n"
+	"class H(http.server.BaseHTTPRequestHandler):\n"
+	"    protocol_version = 'HTTP/1.1'\n"
+	"    disable_nagle_algorithm = True\n"
+	"    wbufsize = -1\n"
+	"    def log_message(self, *a): pass\n"
+	"    def do_GET(self):\n"
+	"        if self.path.startswith('/slow'): time.sleep(0.03)\n"
+	"        self.send_response(200)\n"
+	"        self.send_header('Content-Length', '2')\n"
+	"        self.end_headers()\n"
+	"        self.wfile.write(b'ok')\n"
+	"class S(http.server.ThreadingHTTPServer):\n"
+	"    request_queue_size = 128\n"
+	"    def get_request(self):\n"
+	"        s, a = self.socket.accept()\n"
+	"        return c.wrap_socket(s, server_side=True,\n"
+	"            do_handshake_on_connect=False), a\n"
+	"    def handle_error(self, *a): pass\n"
+	"c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n"
+	"c.load_cert_chain(sys.argv[1] + '/cert.pem', sys.argv[1] + '/key.pem')\n"
+	"s = S(('127.0.0.1', 0), H)\n"
+	"print(s.server_address[1], flush=True)\n"
+	"s.serve_forever()\n";
 
 static int
 start_tls_server(void **state)
 {
-	char		command[400];
-	int			out[2];
-	char		line[32] = "";
-	size_t		length = 0;
+	char command[400];
+	int out[2];
+	char line[32] = "";
+	size_t length = 0;
 
 	(void) state;
 	if (mkdtemp(directory) == NULL || pipe2(out, O_CLOEXEC) != 0)
@@ -55,7 +55,8 @@ start_tls_server(void **state)
 			 "openssl req -x509 -newkey ec -pkeyopt "
 			 "ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost "
 			 "-addext subjectAltName=IP:127.0.0.1 -keyout %s/key.pem "
-			 "-out %s/cert.pem 2>/dev/null", directory, directory);
+			 "-out %s/cert.pem 2>/dev/null",
+			 directory, directory);
 	if (system(command) != 0)
 		return -1;
 	tls_pid = fork();
@@ -81,7 +82,7 @@ start_tls_server(void **state)
 static int
 stop_tls_server(void **state)
 {
-	char		path[64];
+	char path[64];
 
 	kill(tls_pid, SIGKILL);
 	waitpid(tls_pid, NULL, 0);
@@ -96,8 +97,8 @@ static Outcome *
 get_tls(Call *call, const char *host, const char *own_ca_file)
 {
 	QsNetLimits limits = limits_of(5000, 4000);
-	char		url[100];
-	QsError		error;
+	char url[100];
+	QsError error;
 
 	limits.ca_file = own_ca_file;
 	memset(call, 0, sizeof(*call));
@@ -110,8 +111,8 @@ get_tls(Call *call, const char *host, const char *own_ca_file)
 static void
 an_unknown_certificate_is_refused(void **state)
 {
-	Call		call;
-	Outcome    *o;
+	Call call;
+	Outcome *o;
 
 	(void) state;
 	start_net(10);
@@ -134,9 +135,9 @@ an_unknown_certificate_is_refused(void **state)
 static void
 a_known_certificate_is_accepted_and_the_handshake_kept(void **state)
 {
-	Call		call;
-	QsError		error;
-	int			i;
+	Call call;
+	QsError error;
+	int i;
 
 	(void) state;
 	start_net(10);
@@ -151,7 +152,7 @@ a_known_certificate_is_accepted_and_the_handshake_kept(void **state)
 static void
 a_ca_file_of_one_call_does_not_serve_the_next(void **state)
 {
-	Call		call;
+	Call call;
 
 	(void) state;
 	start_net(1);
@@ -167,22 +168,22 @@ a_ca_file_of_one_call_does_not_serve_the_next(void **state)
 static void
 a_cold_start_opens_connections_side_by_side(void **state)
 {
-	Call	   *calls = calloc(40, sizeof(Call));
+	Call *calls = calloc(40, sizeof(Call));
 	QsNetLimits limits = limits_of(10000, 8000);
-	int			round;
-	int			i;
+	int round;
+	int i;
 
 	(void) state;
 	start_net(40);
 	limits.ca_file = ca_file;
 	for (round = 0; round < 2; round++)
 	{
-		int64_t		began_ms = qs_net_now_ms();
+		int64_t began_ms = qs_net_now_ms();
 
 		for (i = 0; i < 40; i++)
 		{
-			char		url[100];
-			QsError		error;
+			char url[100];
+			QsError error;
 
 			snprintf(url, sizeof(url), "https://127.0.0.1:%d/slow", tls_port);
 			assert_true(submit_url(&calls[i], url, &limits, &error));
