@@ -140,10 +140,18 @@ bench_resume()
 
 bench_pause()
 {
-	local quiet=0 calls='' try
-
+	# Not in the middle of a tick: that would stop its actions.
+	bench_quiet
 	bench_settings qpsscale.enabled=off
 	bench_ticking=
+	bench_quiet
+}
+
+# Wait until the cloud has heard nothing for half a second.
+bench_quiet()
+{
+	local quiet=0 calls='' try
+
 	for try in {1..600}; do
 		bench_cloud_counters
 		if [ "${bench_count[in_flight]}" -eq 0 ] &&
