@@ -430,6 +430,7 @@ conclude(Thought *t)
 		return;
 
 	to = qs_caps_apply(t->policy, base, t->target, decision);
+	to = qs_cloud_limits_apply(t->capacity, to, decision);
 	decision->scaling_amount = to > base ? to - base : base - to;
 	if (t->hold == QS_NO_REASON)
 		t->hold = qs_first_blocker(t->policy, t->capacity, t->activity,

@@ -46,6 +46,8 @@ extern int	qs_limits_apply(const QsLimits *limits, int instances,
 							QsDecision *decision, QsCut *cut);
 extern int	qs_caps_apply(const QsPolicy *policy, int base, int target,
 						  QsDecision *decision);
+extern int	qs_cloud_limits_apply(const QsCapacity *capacity, int target,
+								  QsDecision *decision);
 extern void qs_decision_add_clamp(QsDecision *decision, const char *by,
 								  int limit, int from, int to);
 

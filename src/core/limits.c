@@ -155,6 +155,27 @@ qs_caps_apply(const QsPolicy *policy, int base, int target,
 	return target;
 }
 
+/*
+ * A cap may stop short of the cloud's own limits, but the cloud refuses
+ * whatever lies outside of them: a group that is far outside would never get
+ * back.  So the cloud's limits are also the last word here.
+ */
+int
+qs_cloud_limits_apply(const QsCapacity *capacity, int target,
+					  QsDecision *decision)
+{
+	int			to = target;
+
+	if (to < capacity->min)
+		to = capacity->min;
+	else if (to > capacity->max)
+		to = capacity->max;
+	if (to != target)
+		qs_decision_add_clamp(decision, to > target ? "asg_min" : "asg_max",
+							  to, target, to);
+	return to;
+}
+
 /* Field by field: a struct copy may carry padding, and equal decisions must
  * be equal bytes. */
 void

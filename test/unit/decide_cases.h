@@ -188,6 +188,12 @@
 	{"caps_hold_for_moves_back_inside_the_limits",
 "base=1 qps=50 pmin=9 up_cap=3",
 "scale_up 4 below_minimum limited_by_safety=1 amount=3"},
+	{"a_cap_never_stops_below_the_clouds_minimum",
+"base=1 qps=50 min=9 up_cap=3",
+"scale_up 9 below_minimum amount=8"},
+	{"a_cap_never_stops_above_the_clouds_maximum",
+"base=30 qps=50 max=9 down_cap=3",
+"scale_down 9 dynamic_scaling_limited_scale_down amount=21"},
 
 /* data that cannot be believed */
 	{"no_data_changes_nothing", "load=0",

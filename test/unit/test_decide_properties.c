@@ -258,16 +258,14 @@ check_consistency(const World *w, const QsDecision *d)
 	}
 }
 
-/* The cloud's limits: inside, or on the way there from outside. */
+/* The cloud refuses whatever is outside of its limits. */
 static void
 check_cloud_limits(const World *w, const QsDecision *d)
 {
 	if (d->action == QS_ACTION_NONE)
 		return;
-	if (d->desired < w->capacity.min)
-		assert_true(d->base < d->desired);
-	if (d->desired > w->capacity.max)
-		assert_true(d->base > d->desired);
+	assert_true(d->desired >= w->capacity.min);
+	assert_true(d->desired <= w->capacity.max);
 }
 
 static void
