@@ -102,14 +102,19 @@ beat(void)
 	unlock_slot();
 }
 
+/* With its hint: stat_worker is where somebody looks who has not called. */
 static void
-publish_error(const char *message)
+publish_error(const char *message, const char *hint)
 {
+	char		text[sizeof(((QpsscaleWorkerStats *) 0)->last_error)] = "";
+
 	if (slot == NULL)
 		return;
+	if (message != NULL)
+		snprintf(text, sizeof(text), hint == NULL ? "%s" : "%s; hint: %s",
+				 message, hint);
 	lock_slot();
-	strlcpy(slot->stats.last_error, message == NULL ? "" : message,
-			sizeof(slot->stats.last_error));
+	strlcpy(slot->stats.last_error, text, sizeof(slot->stats.last_error));
 	unlock_slot();
 }
 
@@ -437,7 +442,7 @@ tick(void)
 	unlock_slot();
 
 	(void) qpsscale_cycle(&request, &result);
-	publish_error(result.error);
+	publish_error(result.error, result.hint);
 	gone = result.error != NULL && !result.snapshot.extension_exists &&
 		result.sqlstate == ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
 	publish_cycle(&result, started, true);
