@@ -438,7 +438,24 @@ write_error(StringInfo document, const QpsscaleGroup *group,
 	qpsscale_json_close(document, '}');
 }
 
-/* An error that repeats from tick to tick is recorded once. */
+/*
+ * An error that repeats from tick to tick is recorded once.  It is the same
+ * one if it has the same source and code: the message behind them may hold a
+ * request id, or how far this connection came, and differ each time.
+ */
+static bool
+error_repeats(const QpsscaleGroup *group)
+{
+	char	   *start;
+
+	if (group->before.error == NULL)
+		return false;
+	if (group->error.code[0] == '\0')
+		return same_text(group->before.error, error_text(group));
+	start = psprintf("%s: %s: ", group->error_source, group->error.code);
+	return strncmp(group->before.error, start, strlen(start)) == 0;
+}
+
 void
 qpsscale_store_errors(StoreBatch *batch)
 {
@@ -451,7 +468,7 @@ qpsscale_store_errors(StoreBatch *batch)
 		QpsscaleGroup *group = batch->groups[i];
 
 		if (group->row_locked || group->error_message == NULL ||
-			same_text(group->before.error, error_text(group)))
+			error_repeats(group))
 			continue;
 		count++;
 		write_error(&document, group, group->error_source,
