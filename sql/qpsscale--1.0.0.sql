@@ -78,10 +78,12 @@ CREATE TABLE qpsscale.resource_groups (
 		CHECK (min_instances <= max_instances),
 	CONSTRAINT resource_groups_thresholds_check
 		CHECK (down_threshold < up_threshold),
-	CONSTRAINT resource_groups_byteplus_check
-		CHECK (provider <> 'byteplus'
-			   OR (alb_id IS NOT NULL AND target_qps IS NOT NULL
-				   AND kind IS NULL))
+	CONSTRAINT resource_groups_byteplus_needs_alb_id
+		CHECK (provider <> 'byteplus' OR alb_id IS NOT NULL),
+	CONSTRAINT resource_groups_byteplus_needs_target_qps
+		CHECK (provider <> 'byteplus' OR target_qps IS NOT NULL),
+	CONSTRAINT resource_groups_byteplus_has_no_kind
+		CHECK (provider <> 'byteplus' OR kind IS NULL)
 );
 
 -- two live groups on one scaling group would fight for it
@@ -406,9 +408,20 @@ DECLARE
 	-- columns that are not policy: changing them makes no new version
 	bookkeeping CONSTANT text[] :=
 		ARRAY['version', 'last_validated_at', 'updated_at', 'created_at'];
+	policy_changed CONSTANT boolean := TG_OP = 'UPDATE'
+		AND (pg_catalog.to_jsonb(NEW) - bookkeeping)
+			IS DISTINCT FROM (pg_catalog.to_jsonb(OLD) - bookkeeping);
+	-- A row of a dump brings its times along.  Grants follow the rows there,
+	-- and the roles may be elsewhere: one such group must not cost all others
+	-- their restore.  Each cycle looks at owner and account again.
+	restored CONSTANT boolean := TG_OP = 'INSERT'
+		AND NEW.created_at <> pg_catalog.now()
+		AND EXISTS (SELECT FROM pg_catalog.pg_roles r
+					WHERE r.rolname = CURRENT_USER AND r.rolsuper);
 BEGIN
 	IF TG_OP = 'INSERT' AND NEW.name IS NULL THEN
-		NEW.name := NEW.asg_id;
+		-- it is asg_id that is missing then, and the error shall say so
+		NEW.name := COALESCE(NEW.asg_id, '');
 		IF EXISTS (SELECT FROM qpsscale.resource_groups g
 				   WHERE g.name = NEW.name) THEN
 			NEW.name := NEW.asg_id || '-' || NEW.id;
@@ -416,10 +429,21 @@ BEGIN
 	END IF;
 
 	-- a group acts with its owner's rights: nobody may lend himself others'
-	IF TG_OP = 'INSERT' OR NEW.owner IS DISTINCT FROM OLD.owner
-		OR NEW.account IS DISTINCT FROM OLD.account THEN
-		IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles r
-					   WHERE r.rolname = NEW.owner) THEN
+	IF policy_changed
+		AND EXISTS (SELECT FROM pg_catalog.pg_roles r
+					WHERE r.rolname = OLD.owner)
+		AND NOT pg_catalog.pg_has_role(CURRENT_USER, OLD.owner, 'MEMBER') THEN
+		RAISE EXCEPTION 'must be member of role "%" to change resource group "%"',
+			OLD.owner, OLD.name
+			USING ERRCODE = 'insufficient_privilege',
+				  HINT = 'The owner of a resource group, its members and superusers may change it.';
+	END IF;
+	IF NOT restored
+		AND (NEW.owner IS DISTINCT FROM OLD.owner	-- on insert OLD is null
+			 OR NEW.account IS DISTINCT FROM OLD.account) THEN
+		IF NEW.owner IS NOT NULL
+			AND NOT EXISTS (SELECT FROM pg_catalog.pg_roles r
+							WHERE r.rolname = NEW.owner) THEN
 			RAISE EXCEPTION 'role "%" does not exist', NEW.owner
 				USING ERRCODE = 'undefined_object',
 					  HINT = 'Set owner to an existing role.';
@@ -471,11 +495,7 @@ BEGIN
 
 	IF TG_OP = 'UPDATE' THEN
 		NEW.updated_at := pg_catalog.now();
-		NEW.version := OLD.version;
-		IF (pg_catalog.to_jsonb(NEW) - bookkeeping)
-			IS DISTINCT FROM (pg_catalog.to_jsonb(OLD) - bookkeeping) THEN
-			NEW.version := OLD.version + 1;
-		END IF;
+		NEW.version := OLD.version + policy_changed::integer;
 	END IF;
 	RETURN NEW;
 END
@@ -933,7 +953,7 @@ SELECT
 	s.latest_total AS instances,
 	s.latest_capacity AS desired,
 	s.latest_optimal AS optimal,
-	pg_catalog.format('%s..%s', s.latest_min, s.latest_max) AS limits,
+	s.latest_min || '..' || s.latest_max AS limits,
 	s.last_action AS action,
 	s.last_reason AS reason,
 	s.blocked_until,
