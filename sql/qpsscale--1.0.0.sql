@@ -874,9 +874,7 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	late_after CONSTANT interval :=
-		3 * pg_catalog.current_setting('qpsscale.interval')::interval
-		+ interval '5 seconds';
+	late_after interval;
 	found_problems jsonb;
 	groups jsonb;
 	word text;
@@ -884,6 +882,11 @@ BEGIN
 	SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(p)), '[]')
 	INTO found_problems
 	FROM qpsscale.problems() p;
+
+	-- Settings exist once the library is loaded: where it is not preloaded,
+	-- the first function of ours in a session, just called, has loaded it.
+	late_after := 3 * pg_catalog.current_setting('qpsscale.interval')::interval
+		+ interval '5 seconds';
 
 	SELECT pg_catalog.jsonb_build_object(
 		'total', pg_catalog.count(*),
