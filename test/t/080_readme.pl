@@ -1,0 +1,597 @@
+# The manual is true: every snippet of README.md runs, in order, and every list
+# in it is the list in the code.
+#
+# By the language of its fence a block is
+#   sql    run in database postgres of a fresh server, in the order of the text
+#   sh     run by bash -e, with psql connected to that server
+#   conf   the settings of that server
+#   text   not run: output, or what would change the machine that runs the
+#          tests (apt-get, make install)
+# and no other language is allowed.  What a reader has and a test has not is
+# put in by substitute(); what is there before the first snippet is made by
+# prepare().
+
+use strict;
+use warnings;
+
+use IPC::Run;
+use JSON::PP;
+use PostgreSQL::Test::Utils;
+use QpsscaleNode;
+use Test::More;
+
+my $readme = slurp_file('README.md');
+my $secrets = PostgreSQL::Test::Utils::tempdir() . '/qpsscale';
+my ($node, $cloud);
+
+# ---- the snippets ----
+
+sub blocks
+{
+	my ($text) = @_;
+	my (@blocks, $block);
+	my $line = 0;
+
+	foreach (split /\n/, $text)
+	{
+		$line++;
+		if (/^```(\w*)$/)
+		{
+			if ($block) { push @blocks, $block; $block = undef; }
+			else { $block = { language => $1, line => $line, text => '' }; }
+		}
+		elsif ($block) { $block->{text} .= "$_\n"; }
+	}
+	die "README.md: the block of line $block->{line} has no end\n" if $block;
+	return @blocks;
+}
+
+sub substitute
+{
+	my ($text) = @_;
+	my $url = $cloud ? $cloud->url : '';
+
+	# the secrets' directory, and a user who may write there
+	$text =~ s{/etc/qpsscale}{$secrets}g;
+	$text =~ s/sudo (?:-u \w+ )?//g;
+	$text =~ s/ -o postgres//g;
+	# the cloud: the account of the emulator instead of the vendor's hosts
+	$text =~ s/(OPTIONS \()(provider 'byteplus')/$1endpoint '$url', $2/g;
+	return $text;
+}
+
+sub settings_of
+{
+	my ($text) = @_;
+
+	return map { /^([\w.]+)\s*=\s*('[^']*'|\S+)/ ? ($1 => $2) : () }
+	  split /\n/, substitute($text);
+}
+
+sub prepare
+{
+	$cloud->put_groups(
+		[ map { { id => "scg-$_", alb_id => "alb-$_", min => 1, max => 20,
+					desired => 2, boot_delay => 1 } } qw(web old own) ]);
+	$cloud->set_traffic('alb-web', { kind => 'constant', qps => 405 });
+	# the first system's table, for those who come from it
+	$node->safe_psql('postgres', <<'SQL');
+CREATE SCHEMA legacy;
+CREATE TABLE legacy.resource_groups (
+	id bigserial PRIMARY KEY,
+	alb_id text, asg_id text, region text, target_qps double precision,
+	scale_up_cooldown_seconds integer DEFAULT 300,
+	scale_down_cooldown_seconds integer DEFAULT 600,
+	general_cooldown_seconds integer DEFAULT 180,
+	dry_run boolean DEFAULT true, enabled boolean DEFAULT false,
+	last_validated_at timestamptz, created_at timestamptz, updated_at timestamptz);
+INSERT INTO legacy.resource_groups (id, alb_id, asg_id, region, target_qps, dry_run, enabled)
+VALUES (42, 'alb-old', 'scg-old', 'ap-southeast-1', 80, false, true);
+SQL
+	return;
+}
+
+sub sql
+{
+	my ($query) = @_;
+
+	return $node->safe_psql('postgres', $query);
+}
+
+# SQLSTATE of what a statement raises, '00000' if nothing.
+sub sqlstate
+{
+	my ($query) = @_;
+	my ($stdout, $stderr) = ('', '');
+
+	$node->psql('postgres', "\\set VERBOSITY verbose\n$query",
+		stdout => \$stdout, stderr => \$stderr, on_error_stop => 1);
+	return $stderr =~ /^(?:psql:\S+ )?ERROR:  (\w{5}):/m ? $1 : '00000';
+}
+
+sub run_sql
+{
+	my ($block) = @_;
+	my ($stdout, $stderr) = ('', '');
+	my $rc = $node->psql('postgres', substitute($block->{text}),
+		stdout => \$stdout, stderr => \$stderr, on_error_stop => 1);
+
+	is($rc, 0, "the sql of line $block->{line} runs") or diag($stderr);
+	return $stdout;
+}
+
+sub run_sh
+{
+	my ($block) = @_;
+	my ($stdout, $stderr) = ('', '');
+	local %ENV = (
+		%ENV,
+		PGHOST => $node->host,
+		PGPORT => $node->port,
+		PGDATABASE => 'postgres',
+		ACCESS_KEY_ID => 'AKLTEMULATOR',
+		SECRET_ACCESS_KEY => 'EmulatorSecret');
+
+	my $ok = run_command_with([ 'bash', '-euc', substitute($block->{text}) ],
+		\$stdout, \$stderr);
+	ok($ok, "the shell commands of line $block->{line} run") or diag($stderr);
+	return $stdout;
+}
+
+sub run_command_with
+{
+	my ($command, $stdout, $stderr) = @_;
+
+	return IPC::Run::run($command, '<', \undef, '>', $stdout, '2>', $stderr);
+}
+
+# Cells of the rows that psql's aligned output shows in a text block.
+sub sample_rows
+{
+	my ($text) = @_;
+
+	return map { s/^\s+|\s+$//gr }
+	  grep { !/^[-+]+$/ } split /\n/, $text;
+}
+
+sub cells
+{
+	my ($row) = @_;
+
+	return map { s/^\s+|\s+$//gr } split /\|/, $row;
+}
+
+# ---- what the reader is promised after a snippet ----
+
+my @promises = (
+	[
+		qr/SELECT \* FROM qpsscale_validate/ => sub {
+			my ($output, $sample) = @_;
+			my @said = map { join '|', (cells($_))[ 0, 1, 2 ] }
+			  grep { !/^check_name/ } sample_rows($sample->{text});
+			my @seen = map { join '|', (cells($_))[ 0, 1, 2 ] }
+			  split /\n/, $output;
+
+			is_deeply(\@seen, \@said,
+				'qpsscale_validate() says what the manual shows');
+		}
+	],
+	[
+		qr/FROM qpsscale_evaluate\(1\)/ => sub {
+			my ($output, $sample) = @_;
+			my ($head, $row) = sample_rows($sample->{text});
+
+			is($output, join('|', cells($row)),
+				'qpsscale_evaluate() decides what the manual shows');
+			is(sql("SELECT count(*) FROM qpsscale.activities WHERE status = 'dry_run'"),
+				'1', 'as a dry run');
+			is($cloud->counters->{modify_applied},
+				0, 'and nothing has been changed in the cloud');
+		}
+	],
+	[
+		qr/SELECT qpsscale_arm\(\);\nUPDATE/ => sub {
+			wait_for($node,
+				"SELECT status || ' ' || desired_capacity FROM qpsscale.activities WHERE status <> 'dry_run'",
+				'successful 9', 'a group that has gone live is scaled');
+			is($cloud->group('scg-web')->{desired}, 9, 'in the cloud');
+		}
+	],
+	[
+		qr/SET qpsscale.enabled = off/ => sub {
+			wait_for($node, 'SELECT state FROM qpsscale.stat_worker',
+				'disabled', 'the kill switch stops the worker');
+			is( sql('SELECT qpsscale_evaluate(1) ->> \'dry_run\''),
+				'true', 'and what is evaluated by hand is a dry run');
+		}
+	],
+	[
+		qr/RESET qpsscale.enabled/ => sub {
+			wait_for($node, "SELECT state <> 'disabled' FROM qpsscale.stat_worker",
+				't', 'and the worker goes on when it is switched on again');
+		}
+	],
+	[
+		qr/qpsscale_health\(\) ->> 'status'/ => sub {
+			my ($output) = @_;
+
+			like($output, qr/^(ok|degraded|down)$/, 'it prints one of three words');
+		}
+	],
+	[
+		qr/TO scaling_reader/ => sub {
+			is(sqlstate("SET ROLE scaling_reader; TABLE qpsscale.status; TABLE qpsscale.stat_worker; SELECT qpsscale_health();"),
+				'00000', 'a reader can look');
+			is(sqlstate("SET ROLE scaling_reader; SELECT qpsscale_evaluate();"),
+				'42501', 'and not evaluate');
+		}
+	],
+	[
+		qr/TO scaling_operator/ => sub {
+			is( sql("SET ROLE scaling_operator; SELECT qpsscale_suspend();"),
+				'0', 'an operator suspends no group of others');
+			is(sqlstate("SET ROLE scaling_operator; SELECT qpsscale_evaluate(1);"),
+				'42501', 'and does not evaluate it');
+		}
+	],
+	[
+		qr/TO scaling_admin/ => sub {
+			sql("SET ROLE scaling_admin; INSERT INTO qpsscale.resource_groups"
+				  . " (name, account, alb_id, asg_id, target_qps)"
+				  . " VALUES ('own', 'prod', 'alb-own', 'scg-own', 10)");
+			is(sql("SET ROLE scaling_admin; SELECT qpsscale_suspend();"),
+				'1', 'an admin makes a group, and suspends that one only');
+			sql("SET ROLE scaling_admin; DELETE FROM qpsscale.resource_groups WHERE name = 'own'");
+			is( sql("SELECT count(*) FROM qpsscale.resource_groups"),
+				'1', 'and removes it');
+			is(sqlstate('SET ROLE scaling_admin; SELECT qpsscale_arm();'),
+				'42501', 'but does not arm');
+		}
+	],
+	[
+		qr/DELETE FROM qpsscale.armed/ => sub {
+			is(sql('SELECT qpsscale.is_armed()'), 'f', 'the database is disarmed');
+		}
+	],
+	[
+		qr/INSERT INTO qpsscale.resource_groups\n\s+\(id/ => sub {
+			is(sql("SELECT id, name, target_qps, dry_run, enabled FROM qpsscale.resource_groups WHERE id = 42"),
+				'42|scg-old|80|t|t', 'groups of the first system come over, in dry run');
+			is(sql("SELECT last_value FROM qpsscale.resource_groups_id_seq"),
+				'42', 'and new ones get higher numbers');
+		}
+	],
+	[
+		qr/SET dry_run = l.dry_run/ => sub {
+			is(sql("SELECT dry_run FROM qpsscale.resource_groups WHERE id = 42"),
+				'f', 'and go live as they were');
+		}
+	]);
+
+sub run_snippets
+{
+	my @blocks = blocks($readme);
+	my %kept;
+
+	my ($conf) = grep { $_->{language} eq 'conf' } @blocks;
+	($node, $cloud) = QpsscaleNode->start(
+		extension => 0,
+		settings => { settings_of($conf->{text}) });
+	prepare();
+	for my $i (0 .. $#blocks)
+	{
+		my $block = $blocks[$i];
+		my $output;
+
+		if ($block->{language} eq 'sql') { $output = run_sql($block); }
+		elsif ($block->{language} eq 'sh') { $output = run_sh($block); }
+		else
+		{
+			like($block->{language}, qr/^(text|conf)$/,
+				"line $block->{line} says how it is meant");
+			next;
+		}
+		foreach my $promise (@promises)
+		{
+			next if $kept{ $promise->[0] } || $block->{text} !~ $promise->[0];
+			$kept{ $promise->[0] } = 1;
+			$promise->[1]->($output, $blocks[ $i + 1 ]);
+		}
+	}
+	is(scalar keys %kept, scalar @promises,
+		'every promise has been met on the way');
+	return;
+}
+
+# ---- the lists ----
+
+# Rows of the table whose header begins with the words given, as lists of cells.
+sub table
+{
+	my ($header) = @_;
+	my ($body) = $readme =~ /^\| \Q$header\E[^\n]*\n\|[-|]+\n((?:\|[^\n]*\n)+)/m
+	  or die "README.md has no table with $header\n";
+
+	return map { s/^\| ?//; s/ ?\|$//; [ split / ?\| ?/, $_, -1 ] }
+	  split /\n/, $body;
+}
+
+# Words in backticks.
+sub quoted
+{
+	my ($text) = @_;
+
+	return $text =~ /`([^`]+)`/g;
+}
+
+sub same_list
+{
+	my ($said, $true, $what) = @_;
+	my %said = map { $_ => 1 } @$said;
+	my %true = map { $_ => 1 } @$true;
+
+	is_deeply([ grep { !$said{$_} } sort keys %true ], [], "$what: none is missing");
+	is_deeply([ grep { !$true{$_} } sort keys %said ], [], "$what: none is made up");
+	return;
+}
+
+sub rows
+{
+	my ($query) = @_;
+
+	return split /\n/, sql($query);
+}
+
+# A number with a unit of time, in the unit of the setting.
+sub in_unit
+{
+	my ($value, $unit) = @_;
+
+	return $value unless $unit;
+	return sql("SELECT (extract(epoch FROM interval '$value')"
+		  . ($unit eq 'ms' ? ' * 1000' : '') . ')::bigint');
+}
+
+sub check_settings
+{
+	my %true = map { my @c = split /\|/, $_, -1; $c[0] => \@c } rows(
+		"SELECT name, unit, boot_val, min_val, max_val FROM pg_settings WHERE name LIKE 'qpsscale.%'");
+	my @said = table('setting');
+
+	same_list([ map { quoted($_->[0]) } @said ], [ keys %true ], 'settings');
+	foreach my $row (@said)
+	{
+		my ($name) = quoted($row->[0]);
+		my (undef, $unit, $boot, $min, $max) = @{ $true{$name} // next };
+		my $default = $row->[1] =~ /`(.*)`/ ? in_unit($1, $unit) : '';
+
+		is($default, $boot, "default of $name");
+		next unless $row->[2] =~ /^(.+) \.\. (.+)$/;
+		is(in_unit($1, $unit) . '..' . in_unit($2, $unit),
+			"$min..$max", "range of $name");
+	}
+	my @variables = slurp_file('src/pg/settings.c') =~
+	  /environment_\w+\("(\w+)"/g;
+	same_list([ map { quoted($_->[4] // '') } @said ],
+		\@variables, 'environment variables of settings');
+	return;
+}
+
+sub check_policy
+{
+	my %true = map { my ($n, $d) = split /\|/, $_, 2; $n => $d } rows(
+		"SELECT column_name, column_default FROM information_schema.columns"
+		  . " WHERE table_schema = 'qpsscale' AND table_name = 'resource_groups'");
+	my @said = table('column');
+
+	same_list([ map { quoted($_->[0]) } @said ],
+		[ keys %true ], 'columns of resource_groups');
+	foreach my $row (@said)
+	{
+		my ($name) = quoted($row->[0]);
+		my $default = $row->[1] =~ s/`//gr;
+		my $true = $true{$name} =~ s/'(.*)'::text/$1/r;
+
+		next if $default =~ /^(made|from .*|current user|kept)$/;
+		is($default =~ /^(NULL|required)$/ ? '' : $default,
+			$true, "default of $name");
+	}
+	return;
+}
+
+sub check_accounts
+{
+	my @true;
+	my $source = slurp_file('src/pg/accounts.c');
+
+	while ($source =~ /^\t\{"(\w+)", (ForeignServer|UserMapping)RelationId, (\w+)/mg)
+	{
+		push @true, "$1 of "
+		  . ($2 eq 'UserMapping' ? 'user mapping' : 'server')
+		  . ($3 eq 'true' ? ', superuser' : '');
+	}
+	same_list([ map { (quoted($_->[0]))[0] . " of $_->[1]" } table('option') ],
+		\@true, 'options of accounts');
+
+	my @chain = slurp_file('src/cloud/credentials.c') =~
+	  /"([A-Z]+_[A-Z_]+)"/g;
+	my ($said) = $readme =~ /A group without an account uses\n(.*?)\n\n/s;
+	same_list([ quoted($said) ], \@chain, 'variables with the default credentials');
+	return;
+}
+
+sub check_reasons
+{
+	my ($source) = slurp_file('src/core/reason.c') =~
+	  /reasons\[QS_REASON_COUNT\] = \{(.*?)\n\};/s;
+	my @true = $source =~ /\] = \{\s*"(\w+)",/g;
+
+	cmp_ok(scalar @true, '>', 30, 'reasons are found in the source');
+	same_list([ map { quoted($_->[0]) } table('reason') ], \@true, 'reasons');
+	return;
+}
+
+sub check_problems
+{
+	my @true = slurp_file('sql/qpsscale--1.0.0.sql') =~ /problem := '([^']+)'/g;
+	my %said = map { $_ => 1 } map { quoted($_->[0]) } table('symptom');
+
+	is_deeply([ grep { !$said{$_} } @true ], [], 'problems: none is missing');
+	return;
+}
+
+# As the manual writes it: without the types of defaults.
+sub check_functions
+{
+	my @true = rows(
+		"SELECT p.proname || '(' || pg_get_function_arguments(p.oid) || ')'"
+		  . " FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace"
+		  . " AND p.proname LIKE 'qpsscale%'");
+	s/::\w+(?: with time zone)?(?:\[\])?//g, s/timestamp with time zone/timestamptz/g
+	  foreach @true;
+	same_list([ map { quoted($_->[0]) } table('function') ], \@true, 'functions');
+
+	my ($said) = $readme =~ /^In schema `qpsscale`: (.*?)\n\n/ms;
+	same_list(
+		[ grep { /\(\)$/ } quoted($said) ],
+		[
+			rows("SELECT proname || '()' FROM pg_proc"
+				  . " WHERE pronamespace = 'qpsscale'::regnamespace AND prorettype <> 'trigger'::regtype")
+		],
+		'functions in schema qpsscale');
+	return;
+}
+
+sub check_relations
+{
+	same_list(
+		[ map { quoted($_->[0]) } table('name') ],
+		[
+			rows("SELECT 'qpsscale.' || relname FROM pg_class"
+				  . " WHERE relnamespace = 'qpsscale'::regnamespace AND relkind IN ('r', 'v')")
+		],
+		'tables and views');
+	my ($check) = rows("SELECT pg_get_constraintdef(oid) FROM pg_constraint"
+		  . " WHERE conrelid = 'qpsscale.activities'::regclass AND conname = 'activities_status_check'");
+	same_list([ map { quoted($_->[0]) } table('status') ],
+		[ $check =~ /'(\w+)'/g ], 'statuses of activities');
+	my ($view) = slurp_file('sql/qpsscale--1.0.0.sql') =~
+	  /CREATE VIEW qpsscale.status AS(.*?)END AS status/s;
+	my ($said) = $readme =~ /^`status` is (.*?)\(not/m;
+	same_list([ quoted($said) ],
+		[ $view =~ /(?:THEN|ELSE) '([^']+)'/g ], 'words of the view status');
+	return;
+}
+
+sub check_results
+{
+	my $result = decode_json(sql('SELECT qpsscale_evaluate(1, dry_run => true)'));
+
+	same_list(
+		[ map { quoted($_->[0]) } table('key') ],
+		[ keys %$result, 'cooldown_remaining' ],
+		'keys of a result');
+	my ($health) = $readme =~ /`qpsscale_health\(\)` \| jsonb \| ([^|]*) \|/;
+	same_list([ split /, /, $health ],
+		[ rows('SELECT jsonb_object_keys(qpsscale_health())') ],
+		'keys of qpsscale_health()');
+	return;
+}
+
+# Each SQLSTATE that can be had without breaking the server.
+sub check_sqlstates
+{
+	my %raised = (
+		'55000' =>
+		  "BEGIN; INSERT INTO qpsscale.resource_groups (id, account, alb_id, asg_id, target_qps) VALUES (77, 'prod', 'a', 'b', 1); SELECT qpsscale_evaluate(77);",
+		'P0002' => 'SELECT qpsscale_evaluate(4711)',
+		'22004' => 'SELECT qpsscale_evaluate(NULL::bigint)',
+		'22023' => "SELECT qpsscale_suspend(direction => 'left')",
+		'HV00D' => "ALTER SERVER prod OPTIONS (ADD colour 'red')",
+		'23505' =>
+		  "INSERT INTO qpsscale.resource_groups (account, alb_id, asg_id, target_qps, enabled, dry_run) VALUES ('prod', 'alb-other', 'scg-web', 1, true, false)",
+		'42501' => 'SET ROLE scaling_operator; SELECT qpsscale_validate(1)',
+		'42704' =>
+		  "INSERT INTO qpsscale.resource_groups (account, alb_id, asg_id, target_qps) VALUES ('nobody', 'a', 'b', 1)");
+	# raised by a worker that dies, by one that hangs, on a standby
+	my @elsewhere = qw(QS001 QS002 25006);
+
+	same_list([ map { quoted($_->[0]) } table('SQLSTATE') ],
+		[ keys %raised, @elsewhere ], 'SQLSTATEs');
+	is(sqlstate($raised{$_}), $_, "$_ is raised as the manual says")
+	  foreach sort keys %raised;
+	return;
+}
+
+# What is said about a database that is to be dropped.
+sub check_drop
+{
+	foreach my $way ('delisted', 'FORCE')
+	{
+		sql('CREATE DATABASE doomed');
+		$node->safe_psql('doomed', 'CREATE EXTENSION qpsscale');
+		sql("ALTER SYSTEM SET qpsscale.databases = 'postgres,doomed'");
+		sql('SELECT pg_reload_conf()');
+		wait_for($node,
+			"SELECT state FROM qpsscale.stat_worker WHERE database = 'doomed' AND pid IS NOT NULL",
+			'idle', "a worker serves the database ($way)");
+		if ($way eq 'delisted')
+		{
+			sql('ALTER SYSTEM RESET qpsscale.databases');
+			sql('SELECT pg_reload_conf()');
+			is(sqlstate('DROP DATABASE doomed'), '00000',
+				'a database that has left qpsscale.databases can be dropped');
+		}
+		else
+		{
+			is(sqlstate('DROP DATABASE doomed WITH (FORCE)'),
+				'00000', 'and one that is served, by force');
+		}
+	}
+	sql('ALTER SYSTEM RESET qpsscale.databases');
+	sql('SELECT pg_reload_conf()');
+	return;
+}
+
+# Headings, as the links to them are written.
+sub anchor
+{
+	my ($heading) = @_;
+
+	$heading = lc $heading =~ s/[^\w\s-]//gr;
+	return $heading =~ s/ /-/gr;
+}
+
+sub check_links
+{
+	my $text = $readme =~ s/^```.*?^```//msgr;
+	my %anchors = map { anchor($_) => 1 } $text =~ /^#+ (.*)$/mg;
+
+	foreach my $link ($text =~ /\]\(([^)]+)\)/g)
+	{
+		if ($link =~ /^#(.*)/) { ok($anchors{$1}, "$link is a heading"); }
+		else { ok(-e $link, "$link exists"); }
+	}
+	my ($makefile) = slurp_file('Makefile');
+	foreach my $goal (map { map { /^make (\w+)/ } quoted($_->[0]) } table('command'))
+	{
+		like($makefile, qr/\b$goal\b/, "make $goal");
+	}
+	return;
+}
+
+run_snippets();
+check_settings();
+check_policy();
+check_accounts();
+check_reasons();
+check_problems();
+check_functions();
+check_relations();
+check_results();
+check_sqlstates();
+check_drop();
+check_links();
+is($cloud->counters->{signature_failures}, 0, 'every signature was accepted');
+
+done_testing();
