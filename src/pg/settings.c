@@ -335,9 +335,9 @@ define_behaviour(void)
 
 	define_bool("qpsscale.enabled", &s->enabled, true,
 				"Whether qpsscale may change anything in a cloud.",
-				"The kill switch. When off, groups are still observed and "
-				"decided, but every action is a dry run. A reload is enough: "
-				"it is looked at again before each call that changes "
+				"The kill switch. When off, resident workers evaluate "
+				"nothing, and qpsscale_evaluate() is a dry run. A reload is "
+				"enough: it is looked at again before each call that changes "
 				"something.");
 	define_string("qpsscale.databases", &s->databases, "postgres",
 				  GUC_LIST_INPUT, check_databases,
@@ -364,7 +364,7 @@ define_behaviour(void)
 	define_bool("qpsscale.detailed_logging", &s->detailed_logging,
 				environment_bool("ENABLE_DETAILED_LOGGING", false),
 				"Whether every decision is written to the server log.",
-				"Otherwise only actions and errors are. The default is the "
+				"Otherwise decisions are in tables only. The default is the "
 				"environment variable ENABLE_DETAILED_LOGGING of the server "
 				"process.");
 	DefineCustomEnumVariable("qpsscale.log_level",
