@@ -152,12 +152,18 @@ qs_byteplus_sign(QsArena *arena, QsBytePlusCall *call, int64_t now_us,
 						   request, error);
 }
 
-/* Nothing is known about a target until a reply says so. */
+/*
+ * Nothing is known about a target until a reply says so; but a load that is
+ * not asked for, as alb_id is not set, is the caller's.
+ */
 static void
 forget_answers(QsTarget *target)
 {
-	memset(&target->load, 0, sizeof(target->load));
-	target->load.newest_end_us = QS_NEVER;
+	if (target->alb_id != NULL)
+	{
+		memset(&target->load, 0, sizeof(target->load));
+		target->load.newest_end_us = QS_NEVER;
+	}
 	memset(&target->capacity, 0, sizeof(target->capacity));
 	target->capacity.desired = QS_UNKNOWN;
 	target->capacity.total = QS_UNKNOWN;

@@ -113,9 +113,10 @@ typedef struct QsProvider
 	bool		writes_while_busy;
 
 	/*
-	 * Calls that observe load (of targets with alb_id) and capacity of a
-	 * batch.  metric_period_s is the load window's length.  now_us is the
-	 * local clock; the provider applies memory->skew_s.
+	 * Calls that observe load (of targets with alb_id; the load of others
+	 * stays as it is) and capacity of a batch.  metric_period_s is the load
+	 * window's length.  now_us is the local clock; the provider applies
+	 * memory->skew_s.
 	 */
 	bool		(*observe) (QsArena *arena, const QsBatch *batch,
 							int metric_period_s, int64_t now_us,
