@@ -93,6 +93,23 @@ SELECT qpsscale_reset_circuit(1) AS was_over;
 SELECT qpsscale_reset_circuit(99);
 SELECT qpsscale_reset_circuit(NULL);
 
+-- a group whose owner was dropped stops nobody, and superusers reach it
+CREATE ROLE regress_qpsscale_gone;
+INSERT INTO qpsscale.resource_groups (id, alb_id, asg_id, target_qps, owner)
+	VALUES (4, 'alb-4', 'asg-4', 100, 'regress_qpsscale_gone');
+DROP ROLE regress_qpsscale_gone;
+SET ROLE regress_qpsscale_dora;
+SELECT qpsscale_suspend() AS hers, qpsscale_resume() AS hers_again;
+SELECT qpsscale_suspend(4);
+RESET ROLE;
+SELECT qpsscale_suspend(4);
+SELECT qpsscale_resume() AS suspended_ones;
+SELECT qpsscale_resume(4);
+SELECT qpsscale_reset_circuit(4);
+UPDATE qpsscale.resource_groups SET enabled = true WHERE id = 4;
+UPDATE qpsscale.resource_groups SET owner = CURRENT_USER WHERE id = 4;
+DELETE FROM qpsscale.resource_groups WHERE id = 4;
+
 -- rights to call are not rights to tables
 CREATE ROLE regress_qpsscale_finn;
 GRANT EXECUTE ON FUNCTION qpsscale_resume(bigint), qpsscale_health(),

@@ -430,9 +430,11 @@ BEGIN
 
 	-- a group acts with its owner's rights: nobody may lend himself others'
 	IF policy_changed
-		AND EXISTS (SELECT FROM pg_catalog.pg_roles r
-					WHERE r.rolname = OLD.owner)
-		AND NOT pg_catalog.pg_has_role(CURRENT_USER, OLD.owner, 'MEMBER') THEN
+		AND NOT pg_catalog.pg_has_role(
+			CURRENT_USER,
+			COALESCE((SELECT r.oid FROM pg_catalog.pg_roles r
+					  WHERE r.rolname = OLD.owner), 0),
+			'MEMBER') THEN
 		RAISE EXCEPTION 'must be member of role "%" to change resource group "%"',
 			OLD.owner, OLD.name
 			USING ERRCODE = 'insufficient_privilege',
@@ -724,6 +726,12 @@ COMMENT ON FUNCTION qpsscale.problems() IS
 -- Functions for operators
 ------------------------------------------------------------------------------
 
+/*
+ * Each acts on the groups whose owner role the caller is a member of.  Where
+ * the owner has been dropped (COALESCE to no role) that is superusers alone:
+ * such a group must neither be beyond reach nor stop a call for all groups.
+ */
+
 CREATE FUNCTION @extschema@.qpsscale_arm(other_hosts text[] DEFAULT '{}')
 RETURNS text[]
 LANGUAGE plpgsql VOLATILE
@@ -787,9 +795,10 @@ BEGIN
 		suspended_by = CURRENT_USER,
 		updated_at = pg_catalog.now()
 	FROM qpsscale.resource_groups g
+	LEFT JOIN pg_catalog.pg_roles o ON o.rolname = g.owner
 	WHERE g.id = s.resource_group_id
 		AND (group_id IS NULL OR g.id = group_id)
-		AND pg_catalog.pg_has_role(CURRENT_USER, g.owner, 'MEMBER');
+		AND pg_catalog.pg_has_role(CURRENT_USER, COALESCE(o.oid, 0), 'MEMBER');
 	GET DIAGNOSTICS touched = ROW_COUNT;
 	IF touched = 0 AND group_id IS NOT NULL THEN
 		RAISE EXCEPTION 'resource group % does not exist or is not yours', group_id
@@ -818,15 +827,18 @@ BEGIN
 		suspended_by = NULL,
 		updated_at = pg_catalog.now()
 	FROM qpsscale.resource_groups g
+	LEFT JOIN pg_catalog.pg_roles o ON o.rolname = g.owner
 	WHERE g.id = s.resource_group_id
 		AND s.suspended
 		AND (group_id IS NULL OR g.id = group_id)
-		AND pg_catalog.pg_has_role(CURRENT_USER, g.owner, 'MEMBER');
+		AND pg_catalog.pg_has_role(CURRENT_USER, COALESCE(o.oid, 0), 'MEMBER');
 	GET DIAGNOSTICS touched = ROW_COUNT;
 	IF touched = 0 AND group_id IS NOT NULL
 		AND NOT EXISTS (SELECT FROM qpsscale.resource_groups g
+						LEFT JOIN pg_catalog.pg_roles o ON o.rolname = g.owner
 						WHERE g.id = group_id
-						AND pg_catalog.pg_has_role(CURRENT_USER, g.owner,
+						AND pg_catalog.pg_has_role(CURRENT_USER,
+												   COALESCE(o.oid, 0),
 												   'MEMBER')) THEN
 		RAISE EXCEPTION 'resource group % does not exist or is not yours', group_id
 			USING ERRCODE = 'no_data_found',
@@ -849,8 +861,9 @@ BEGIN
 	SELECT s.circuit_open_until > pg_catalog.clock_timestamp() INTO was_open
 	FROM qpsscale.state s
 	JOIN qpsscale.resource_groups g ON g.id = s.resource_group_id
+	LEFT JOIN pg_catalog.pg_roles o ON o.rolname = g.owner
 	WHERE g.id = group_id
-		AND pg_catalog.pg_has_role(CURRENT_USER, g.owner, 'MEMBER')
+		AND pg_catalog.pg_has_role(CURRENT_USER, COALESCE(o.oid, 0), 'MEMBER')
 	FOR UPDATE OF s;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'resource group % does not exist or is not yours', group_id

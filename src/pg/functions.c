@@ -98,7 +98,9 @@ check_group(int64 group_id)
 						(long long) group_id),
 				 errhint("SELECT id, name FROM qpsscale.resource_groups shows the groups there are.")));
 	owner_id = get_role_oid(owner, true);
-	if (!OidIsValid(owner_id) || !has_privs_of_role(GetUserId(), owner_id))
+	/* Of a role that was dropped only superusers are members: the worker will
+	 * tell them what is wrong with the group. */
+	if (!has_privs_of_role(GetUserId(), owner_id))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for resource group %lld",

@@ -73,9 +73,9 @@ static const char groups_sql[] =
 "   AND (a.status = 'requested' OR a.status = 'unknown'"
 "        OR a.status = 'accepted')"
 " WHERE ($1 IS NULL AND g.enabled OR g.id = $1)"
-"   AND ($2 IS NULL OR EXISTS"
-"        (SELECT FROM pg_roles r WHERE r.rolname = g.owner"
-"         AND pg_has_role($2, r.oid, 'MEMBER')))"
+"   AND ($2 IS NULL OR pg_has_role($2, coalesce("
+"        (SELECT r.oid FROM pg_roles r WHERE r.rolname = g.owner), 0),"
+"        'MEMBER'))"
 " ORDER BY g.id, a.id DESC";
 
 /* A mapping for the owner comes before one for PUBLIC. */
