@@ -36,9 +36,7 @@ typedef struct Cycle
 	Observer	observer;
 	int			in_stage[STAGE_FINISHED + 1];
 	int64		started_ms;
-	int64		last_decided_ms;	/* 0 = nobody yet */
 	int64		act_started_ms;
-	int64		last_acted_ms;
 	bool		over;			/* deadline passed: nothing more is asked */
 } Cycle;
 
@@ -222,9 +220,6 @@ decided(Cycle *cycle, QpsscaleGroup *group)
 	note_error(group, "activities", &target->activity_error);
 	note_error(group, "in_service", &target->in_service_error);
 	log_decision(cycle, group);
-	/* one that could not even be asked is no measure of how long asking takes */
-	if (group->account != NULL)
-		cycle->last_decided_ms = qs_net_now_ms();
 	enter(cycle, group, STAGE_DECIDED);
 }
 
@@ -291,7 +286,6 @@ acted(Cycle *cycle, QpsscaleGroup *group)
 			pstrdup(error->message) :
 			psprintf("%s: %s", error->code, error->message);
 	}
-	cycle->last_acted_ms = qs_net_now_ms();
 	enter(cycle, group, STAGE_ACTED);
 }
 
@@ -395,7 +389,7 @@ intend(Cycle *cycle)
 	/* a termination must be seen before the call, not after it */
 	CHECK_FOR_INTERRUPTS();
 	qpsscale_worker_state("acting");
-	cycle->act_started_ms = cycle->last_acted_ms = qs_net_now_ms();
+	cycle->act_started_ms = qs_net_now_ms();
 	for (int i = 0; i < n; i++)
 	{
 		QpsscaleGroup *group = groups[i];
@@ -405,6 +399,8 @@ intend(Cycle *cycle)
 		else
 			enter(cycle, group, STAGE_FINISHED);
 	}
+	if (cycle->in_stage[STAGE_ACTING] == 0)
+		qpsscale_worker_state("observing");
 }
 
 static void
@@ -423,28 +419,26 @@ record(Cycle *cycle)
 
 /*
  * May the groups that have arrived go on?  Yes when nobody is on the way, or
- * when those on the way have had as long again as the others took.
- * *wait_ms is shortened to the end of that grace.
+ * when for as long again as the phase took until then no reply has come: what
+ * is still missing hangs.  *wait_ms is shortened to the end of that grace.
  */
 static bool
-should_flush(int waiting, int on_the_way, int64 started_ms, int64 last_ms,
-			 bool over, int64 *wait_ms)
+should_flush(const Cycle *cycle, GroupStage arrived, int on_the_way,
+			 int64 started_ms, int64 *wait_ms)
 {
-	int64		grace;
+	int64		last_ms = cycle->observer.last_reply_ms;
 	int64		left;
 
-	if (waiting == 0)
+	if (cycle->in_stage[arrived] == 0)
 		return false;
-	if (on_the_way == 0 || over)
+	if (on_the_way == 0 || cycle->over)
 		return true;
-	if (last_ms == 0)
+	if (last_ms <= started_ms)
 		return false;
-	grace = Max(GRACE_MS, last_ms - started_ms);
-	left = last_ms + grace - qs_net_now_ms();
+	left = last_ms + Max(GRACE_MS, last_ms - started_ms) - qs_net_now_ms();
 	if (left <= 0)
 		return true;
-	if (*wait_ms < 0 || left < *wait_ms)
-		*wait_ms = left;
+	*wait_ms = Min(*wait_ms, left);
 	return false;
 }
 
@@ -465,17 +459,15 @@ run_stages(Cycle *cycle)
 									 cycle->snapshot->n_groups);
 		}
 		wait_ms = Max(wait_ms, 0);
-		if (should_flush(in[STAGE_DECIDED],
+		if (should_flush(cycle, STAGE_DECIDED,
 						 in[STAGE_OBSERVING] + in[STAGE_CHECKING],
-						 cycle->started_ms, cycle->last_decided_ms,
-						 cycle->over, &wait_ms))
+						 cycle->started_ms, &wait_ms))
 		{
 			intend(cycle);
 			continue;
 		}
-		if (should_flush(in[STAGE_ACTED], in[STAGE_ACTING],
-						 cycle->act_started_ms, cycle->last_acted_ms,
-						 cycle->over, &wait_ms))
+		if (should_flush(cycle, STAGE_ACTED, in[STAGE_ACTING],
+						 cycle->act_started_ms, &wait_ms))
 		{
 			record(cycle);
 			continue;

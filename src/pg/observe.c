@@ -212,8 +212,9 @@ submit_all(Observer *observer, QsCallList *calls)
 }
 
 /*
- * A changing call is repeated only when it was certainly not applied and the
- * cloud asked for patience; anything else is resolved by reading back.
+ * A changing call is repeated only when it was certainly not applied, the
+ * cloud asked for patience and nobody has switched us off; anything else is
+ * resolved by reading back.
  */
 static bool
 may_retry(const QsCall *call, const QsError *error)
@@ -221,7 +222,8 @@ may_retry(const QsCall *call, const QsError *error)
 	if (!qs_error_retryable(error))
 		return false;
 	return call->kind != QS_CALL_SET_CAPACITY ||
-		(error->class == QS_ERROR_THROTTLED && error->refused);
+		(error->class == QS_ERROR_THROTTLED && error->refused &&
+		 qpsscale_worker_host->settings->enabled);
 }
 
 static void
@@ -233,6 +235,7 @@ finish(Observer *observer, QsNetResult *result)
 	bool		ok;
 
 	observer->calls++;
+	observer->last_reply_ms = qs_net_now_ms();
 	qs_error_clear(&error);
 	if (call->kind == QS_CALL_SET_CAPACITY)
 		((QpsscaleGroup *) call->targets[0]->user)->set_sent |=
@@ -243,6 +246,9 @@ finish(Observer *observer, QsNetResult *result)
 	else
 	{
 		error = result->error;
+		/* attempts before this one were refused, or it would not be one */
+		if (call->kind == QS_CALL_SET_CAPACITY && !result->sent)
+			error.refused = true;
 		ok = false;
 	}
 	if (!ok)
@@ -447,6 +453,18 @@ qpsscale_set_capacity(Observer *observer, QpsscaleGroup *group, int desired)
 											 &group->target, desired,
 											 now_us(), &error),
 			   &group->target.set_error, &error);
+}
+
+static bool
+is_change(void *context, void *tag)
+{
+	return ((const QsCall *) tag)->kind == QS_CALL_SET_CAPACITY;
+}
+
+void
+qpsscale_withdraw_changes(void)
+{
+	(void) qs_net_withdraw(qpsscale_worker_net, is_change, NULL);
 }
 
 /*

@@ -19,6 +19,7 @@ typedef struct Observer
 	int			request_timeout_ms;
 	bool		fresh;
 	int			pending;		/* calls without an answer */
+	int64		last_reply_ms;	/* 0 = none yet */
 	int64		calls;
 	int64		failed_calls;
 
@@ -40,6 +41,9 @@ extern void qpsscale_set_capacity(Observer *observer, QpsscaleGroup *group,
 
 /* Takes what net has finished; calls ready(). */
 extern void qpsscale_observe_collect(Observer *observer);
+
+/* Calls that would change something and have not left us yet fail as refused. */
+extern void qpsscale_withdraw_changes(void);
 
 /* The deadline has passed: what is still open is charged to its groups. */
 extern void qpsscale_observe_abandon(Observer *observer,

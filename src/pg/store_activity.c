@@ -13,10 +13,8 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pg/explain.h"
-#include "pg/json_writer.h"
 #include "pg/step.h"
 #include "pg/store_parts.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -29,8 +27,8 @@ static const char resolve_sql[] =
 "                THEN coalesce(a.accepted_at, a.requested_at) END,"
 "  finished_at = CASE WHEN w.resolved = 'accepted' OR w.resolved = 'unknown'"
 "                THEN NULL ELSE w.at END"
-" FROM json_to_recordset($1) AS"
-"  w(id bigint, was text, resolved text, message text, at timestamptz)"
+" FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[],"
+"  $5::timestamptz[]) AS w(id, was, resolved, message, at)"
 " WHERE a.id = w.id AND a.status = w.was";
 
 static const char claim_sql[] =
@@ -41,9 +39,9 @@ static const char claim_sql[] =
 "  EXISTS (SELECT FROM qpsscale.activities a"
 "          WHERE a.resource_group_id = s.resource_group_id"
 "          AND (a.status = 'requested' OR a.status = 'unknown'))"
-" FROM json_to_recordset($1) AS"
-"  w(id bigint, version bigint, suspended boolean,"
-"    circuit_open_until timestamptz, last_action_at timestamptz)"
+" FROM unnest($1::bigint[], $2::bigint[], $3::boolean[],"
+"  $4::timestamptz[], $5::timestamptz[])"
+"  AS w(id, version, suspended, circuit_open_until, last_action_at)"
 " JOIN qpsscale.state s ON s.resource_group_id = w.id"
 " JOIN qpsscale.resource_groups g ON g.id = w.id"
 " ORDER BY s.resource_group_id"
@@ -64,11 +62,12 @@ static const char insert_sql[] =
 "   END,"
 "  w.at, w.action, w.desired - w.base, w.desired, w.status, w.reason, w.qps,"
 "  w.base, w.target, w.version, w.evaluation_id, w.pid, w.started_at"
-" FROM json_to_recordset($1) AS"
-"  w(id bigint, stem text, at timestamptz, action text, desired integer,"
-"    base integer, status text, reason text, qps float8, target float8,"
-"    version bigint, evaluation_id bigint, pid integer,"
-"    started_at timestamptz)"
+" FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::text[],"
+"  $5::integer[], $6::integer[], $7::text[], $8::text[], $9::float8[],"
+"  $10::float8[], $11::bigint[], $12::bigint[], $13::integer[],"
+"  $14::timestamptz[])"
+"  AS w(id, stem, at, action, desired, base, status, reason, qps, target,"
+"       version, evaluation_id, pid, started_at)"
 " WHERE w.status <> 'dry_run' OR NOT EXISTS"
 "   (SELECT FROM qpsscale.activities d"
 "    WHERE d.activity_key = w.stem || '-1')"
@@ -83,9 +82,9 @@ static const char supersede_sql[] =
 " WHERE a.resource_group_id = w.id AND a.status = 'accepted'";
 
 static const char record_sql[] =
-"WITH w AS MATERIALIZED (SELECT * FROM json_to_recordset($1) AS"
-"  w(id bigint, activity_id bigint, status text, action text, response text,"
-"    message text, at timestamptz, refused boolean)),"
+"WITH w AS MATERIALIZED (SELECT * FROM unnest($1::bigint[], $2::bigint[],"
+"  $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[])"
+"  AS w(id, activity_id, status, action, response, message, at)),"
 " a AS (UPDATE qpsscale.activities a"
 "  SET status = w.status, response = w.response, error_message = w.message,"
 "   accepted_at = CASE WHEN w.status = 'accepted' THEN w.at END,"
@@ -112,39 +111,42 @@ static const char record_sql[] =
 " FROM w"
 " WHERE s.resource_group_id = w.id";
 
-static StorePlan resolve_plan = {resolve_sql, {JSONOID}, 1, NULL};
-static StorePlan claim_plan = {claim_sql, {JSONOID}, 1, NULL};
-static StorePlan insert_plan = {insert_sql, {JSONOID}, 1, NULL};
-static StorePlan supersede_plan = {supersede_sql, {INT8ARRAYOID}, 1, NULL};
-static StorePlan record_plan = {record_sql, {JSONOID}, 1, NULL};
+static StorePlan resolve_plan = {resolve_sql, 5,
+{INT8OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}, NULL};
+static StorePlan claim_plan = {claim_sql, 5,
+{INT8OID, INT8OID, BOOLOID, TIMESTAMPTZOID, TIMESTAMPTZOID}, NULL};
+static StorePlan insert_plan = {insert_sql, 14,
+	{INT8OID, TEXTOID, TIMESTAMPTZOID, TEXTOID, INT4OID, INT4OID, TEXTOID,
+		TEXTOID, FLOAT8OID, FLOAT8OID, INT8OID, INT8OID, INT4OID,
+TIMESTAMPTZOID}, NULL};
+static StorePlan supersede_plan = {supersede_sql, 1, {INT8OID}, NULL};
+static StorePlan record_plan = {record_sql, 7,
+	{INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID},
+NULL};
 
+/*
+ * Before the claim, which then sees whether anything is still in flight.
+ */
 void
 qpsscale_store_resolved(StoreBatch *batch)
 {
-	StringInfoData document;
-	int			count = 0;
+	StoreRows	rows;
 
-	qpsscale_store_document(&document);
+	store_rows_start(&rows, &resolve_plan, batch->n_groups);
 	for (int i = 0; i < batch->n_groups; i++)
 	{
 		QpsscaleGroup *group = batch->groups[i];
 		GroupActivity *open = &group->open;
 
-		if (group->row_locked || open->resolved == open->status)
+		if (open->resolved == open->status)
 			continue;
-		count++;
-		qpsscale_json_open(&document, NULL, '{');
-		qpsscale_json_int(&document, "id", open->id);
-		qpsscale_json_text(&document, "was",
-						   qpsscale_activity_status_name(open->status));
-		qpsscale_json_text(&document, "resolved",
-						   qpsscale_activity_status_name(open->resolved));
-		qpsscale_json_text(&document, "message", open->resolution);
-		qpsscale_json_time(&document, "at", group->decided_at);
-		qpsscale_json_close(&document, '}');
+		store_put_int64(&rows, open->id);
+		store_put_text(&rows, qpsscale_activity_status_name(open->status));
+		store_put_text(&rows, qpsscale_activity_status_name(open->resolved));
+		store_put_text(&rows, open->resolution);
+		store_put_time(&rows, group->decided_at);
 	}
-	if (count > 0)
-		qpsscale_store_run_document(&resolve_plan, &document);
+	(void) store_rows_run(&rows);
 }
 
 /*
@@ -155,30 +157,24 @@ qpsscale_store_resolved(StoreBatch *batch)
 void
 qpsscale_store_claim(StoreBatch *batch)
 {
-	StringInfoData document;
-	int			count = 0;
+	StoreRows	rows;
 
-	qpsscale_store_document(&document);
+	store_rows_start(&rows, &claim_plan, batch->n_groups);
 	for (int i = 0; i < batch->n_groups; i++)
 	{
 		QpsscaleGroup *group = batch->groups[i];
 
 		if (!batch->careful && !qpsscale_store_will_act(group))
 			continue;
-		count++;
 		group->row_locked = true;	/* until the claim says otherwise */
-		qpsscale_json_open(&document, NULL, '{');
-		qpsscale_json_int(&document, "id", group->id);
-		qpsscale_json_int(&document, "version", group->version);
-		qpsscale_json_bool(&document, "suspended", group->suspended);
-		qpsscale_json_time(&document, "circuit_open_until",
-						   group->circuit_open_until);
-		qpsscale_json_time(&document, "last_action_at", group->last_action_at);
-		qpsscale_json_close(&document, '}');
+		store_put_int64(&rows, group->id);
+		store_put_int64(&rows, group->version);
+		store_put_bool(&rows, group->suspended);
+		store_put_time(&rows, group->circuit_open_until);
+		store_put_time(&rows, group->last_action_at);
 	}
-	if (count == 0)
+	if (!store_rows_run(&rows))
 		return;
-	qpsscale_store_run_document(&claim_plan, &document);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
 		bool		null;
@@ -204,84 +200,79 @@ qpsscale_store_claim(StoreBatch *batch)
 static void
 supersede(StoreBatch *batch)
 {
-	Datum	   *ids = palloc(sizeof(Datum) * Max(batch->n_groups, 1));
-	Datum		values[1];
-	int			count = 0;
+	StoreRows	rows;
 
+	store_rows_start(&rows, &supersede_plan, batch->n_groups);
 	for (int i = 0; i < batch->n_groups; i++)
 		if (qpsscale_store_will_act(batch->groups[i]) &&
 			batch->groups[i]->open.resolved == ACTIVITY_ACCEPTED)
-			ids[count++] = Int64GetDatum(batch->groups[i]->id);
-	if (count == 0)
-		return;
-	values[0] = PointerGetDatum(construct_array(ids, count, INT8OID, 8,
-												FLOAT8PASSBYVAL,
-												TYPALIGN_DOUBLE));
-	qpsscale_store_run(&supersede_plan, values);
+			store_put_int64(&rows, batch->groups[i]->id);
+	(void) store_rows_run(&rows);
 }
 
 static void
-write_activity(StringInfo document, QpsscaleGroup *group, int64 bucket)
+put_activity(StoreRows *rows, const QpsscaleGroup *group, const char *stem)
 {
 	const QsDecision *decision = &group->decision;
-	char	   *stem = psprintf("%s" INT64_FORMAT "-%d-" INT64_FORMAT,
-								decision->dry_run ? "dry-" : "", group->id,
-								decision->desired, bucket);
 
-	qpsscale_json_open(document, NULL, '{');
-	qpsscale_json_int(document, "id", group->id);
-	qpsscale_json_text(document, "stem", stem);
-	qpsscale_json_time(document, "at", group->decided_at);
-	qpsscale_json_text(document, "action", qs_action_name(decision->action));
-	qpsscale_json_int(document, "desired", decision->desired);
-	qpsscale_json_int(document, "base", decision->base);
-	qpsscale_json_text(document, "status", decision->dry_run ? "dry_run" :
-					   "requested");
-	qpsscale_json_text(document, "reason", qpsscale_verdict_reason(group));
+	store_put_int64(rows, group->id);
+	store_put_text(rows, stem);
+	store_put_time(rows, group->decided_at);
+	store_put_text(rows, qs_action_name(decision->action));
+	store_put_int32(rows, decision->desired);
+	store_put_int32(rows, decision->base);
+	store_put_text(rows, decision->dry_run ? "dry_run" : "requested");
+	store_put_text(rows, qpsscale_verdict_reason(group));
 	if (decision->load_qps >= 0)
-		qpsscale_json_double(document, "qps", decision->load_qps);
-	qpsscale_json_double(document, "target", group->policy.target_qps);
-	qpsscale_json_int(document, "version", group->version);
+		store_put_double(rows, decision->load_qps);
+	else
+		store_put_null(rows);
+	store_put_double(rows, group->policy.target_qps);
+	store_put_int64(rows, group->version);
 	if (group->evaluation_id != 0)
-		qpsscale_json_int(document, "evaluation_id", group->evaluation_id);
-	if (!decision->dry_run)
+		store_put_int64(rows, group->evaluation_id);
+	else
+		store_put_null(rows);
+	if (decision->dry_run)
 	{
-		qpsscale_json_int(document, "pid", MyProcPid);
-		qpsscale_json_time(document, "started_at", MyStartTimestamp);
+		store_put_null(rows);
+		store_put_null(rows);
+		return;
 	}
-	qpsscale_json_close(document, '}');
+	store_put_int32(rows, MyProcPid);
+	store_put_time(rows, MyStartTimestamp);
 }
 
 /* The bucket is that of the first original's idempotency key. */
 void
 qpsscale_store_activities(StoreBatch *batch)
 {
-	StringInfoData document;
-	int			count = 0;
+	StoreRows	rows;
 	int64		bucket_s = Max(batch->metric_period_s, 60);
 
-	qpsscale_store_document(&document);
+	store_rows_start(&rows, &insert_plan, batch->n_groups);
 	for (int i = 0; i < batch->n_groups; i++)
 	{
 		QpsscaleGroup *group = batch->groups[i];
+		const QsDecision *decision = &group->decision;
 		int64		now_s;
+		char	   *stem;
 
-		if (group->row_locked || group->decision.action == QS_ACTION_NONE)
+		if (group->row_locked || decision->action == QS_ACTION_NONE)
 			continue;
-		count++;
 		now_s = qpsscale_unix_us(group->decided_at) / USECS_PER_SEC;
-		if (group->decision.dry_run)
-			group->activity_key =
-				MemoryContextStrdup(batch->context,
-									psprintf("dry-" INT64_FORMAT "-%d-" INT64_FORMAT "-1",
-											 group->id, group->decision.desired,
-											 now_s / bucket_s));
-		write_activity(&document, group, now_s / bucket_s);
+		stem = psprintf("%s" INT64_FORMAT "-%d-" INT64_FORMAT,
+						decision->dry_run ? "dry-" : "", group->id,
+						decision->desired, now_s / bucket_s);
+		/* a dry run's row may be there already: its key is the same */
+		if (decision->dry_run)
+			group->activity_key = MemoryContextStrdup(batch->context,
+													  psprintf("%s-1", stem));
+		put_activity(&rows, group, stem);
 	}
-	if (count == 0)
-		return;
 	supersede(batch);
-	qpsscale_store_run_document(&insert_plan, &document);
+	if (!store_rows_run(&rows))
+		return;
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
 		bool		null;
@@ -308,24 +299,20 @@ qpsscale_store_activities(StoreBatch *batch)
 void
 qpsscale_store_outcomes(StoreBatch *batch, TimestampTz now)
 {
-	StringInfoData document;
+	StoreRows	rows;
 
-	qpsscale_store_document(&document);
+	store_rows_start(&rows, &record_plan, batch->n_groups);
 	for (int i = 0; i < batch->n_groups; i++)
 	{
 		QpsscaleGroup *group = batch->groups[i];
 
-		qpsscale_json_open(&document, NULL, '{');
-		qpsscale_json_int(&document, "id", group->id);
-		qpsscale_json_int(&document, "activity_id", group->activity_id);
-		qpsscale_json_text(&document, "status",
-						   qpsscale_activity_status_name(group->outcome));
-		qpsscale_json_text(&document, "action",
-						   qs_action_name(group->decision.action));
-		qpsscale_json_text(&document, "response", group->response);
-		qpsscale_json_text(&document, "message", group->outcome_message);
-		qpsscale_json_time(&document, "at", now);
-		qpsscale_json_close(&document, '}');
+		store_put_int64(&rows, group->id);
+		store_put_int64(&rows, group->activity_id);
+		store_put_text(&rows, qpsscale_activity_status_name(group->outcome));
+		store_put_text(&rows, qs_action_name(group->decision.action));
+		store_put_text(&rows, group->response);
+		store_put_text(&rows, group->outcome_message);
+		store_put_time(&rows, now);
 	}
-	qpsscale_store_run_document(&record_plan, &document);
+	(void) store_rows_run(&rows);
 }

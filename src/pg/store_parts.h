@@ -7,8 +7,8 @@
 #define QPSSCALE_STORE_PARTS_H
 
 #include "executor/spi.h"
-#include "lib/stringinfo.h"
 #include "pg/store.h"
+#include "pg/store_rows.h"
 
 /* A batch of groups on its way into the tables, inside a transaction. */
 typedef struct StoreBatch
@@ -21,22 +21,7 @@ typedef struct StoreBatch
 	MemoryContext context;		/* of what is kept after the transaction */
 } StoreBatch;
 
-/* A statement that is prepared once per process and kept. */
-typedef struct StorePlan
-{
-	const char *sql;
-	Oid			types[4];
-	int			n_types;
-	SPIPlanPtr	plan;
-} StorePlan;
-
 /* store_write.c */
-extern void qpsscale_store_run(StorePlan *plan, Datum *values);
-
-/* Begins and runs a statement whose only parameter is a JSON array. */
-extern void qpsscale_store_document(StringInfo document);
-extern void qpsscale_store_run_document(StorePlan *plan,
-										StringInfo document);
 extern QpsscaleGroup *qpsscale_store_find(StoreBatch *batch, int64 id);
 extern int64 qpsscale_store_result(uint64 row, int column, bool *null);
 

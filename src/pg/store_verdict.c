@@ -9,6 +9,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -16,7 +18,6 @@
 #include "pg/json_writer.h"
 #include "pg/step.h"
 #include "pg/store_parts.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -33,28 +34,30 @@ static const char repeat_sql[] =
 " RETURNING s.resource_group_id, NULL::bigint";
 
 static const char change_sql[] =
-"WITH w AS MATERIALIZED (SELECT * FROM json_to_recordset($1) AS"
-"  w(id bigint, at timestamptz, qps_at timestamptz, qps float8,"
-"    capacity integer, total integer, in_service integer,"
-"    min integer, max integer, optimal integer,"
-"    reference_qps float8, drop_seen_at timestamptz,"
-"    recommended_until timestamptz[], recommended integer[],"
-"    action text, reason text, blocker text, desired integer,"
-"    dry_run boolean, version bigint, blocked_until timestamptz,"
-"    cooldown_until timestamptz, last_scale_up_at timestamptz,"
-"    last_scale_down_at timestamptz, last_action_at timestamptz,"
-"    errors integer, error text, changed boolean, explanation jsonb)),"
+"WITH w AS MATERIALIZED (SELECT * FROM unnest($1::bigint[],"
+"  $2::timestamptz[], $3::timestamptz[], $4::float8[], $5::integer[],"
+"  $6::integer[], $7::integer[], $8::integer[], $9::integer[],"
+"  $10::integer[], $11::float8[], $12::timestamptz[], $13::text[],"
+"  $14::text[], $15::text[], $16::text[], $17::text[], $18::integer[],"
+"  $19::boolean[], $20::bigint[], $21::timestamptz[], $22::timestamptz[],"
+"  $23::timestamptz[], $24::timestamptz[], $25::timestamptz[],"
+"  $26::integer[], $27::text[], $28::text[])"
+"  AS w(id, at, qps_at, qps, capacity, total, in_service, min, max, optimal,"
+"       reference_qps, drop_seen_at, recommended_until, recommended,"
+"       action, reason, blocker, desired, dry_run, version, blocked_until,"
+"       cooldown_until, last_scale_up_at, last_scale_down_at,"
+"       last_action_at, errors, error, explanation)),"
 " e AS (INSERT INTO qpsscale.evaluations (resource_group_id, evaluated_at,"
 "   action, reason, blocker, desired, dry_run, policy_version, explanation)"
 "  SELECT w.id, w.at, w.action, w.reason, w.blocker, w.desired, w.dry_run,"
-"   w.version, w.explanation"
-"  FROM w WHERE w.changed"
+"   w.version, w.explanation::jsonb"
+"  FROM w WHERE w.explanation IS NOT NULL"
 "  RETURNING id, resource_group_id)"
 " UPDATE qpsscale.state s"
 " SET last_evaluated_at = w.at, updated_at = w.at,"
 "  latest_qps_at = coalesce(w.qps_at, s.latest_qps_at),"
 "  latest_qps = coalesce(w.qps, s.latest_qps),"
-"  repeat_count = CASE WHEN w.changed THEN 0 ELSE s.repeat_count + 1 END,"
+"  repeat_count = CASE WHEN w.explanation IS NOT NULL THEN 0 ELSE s.repeat_count + 1 END,"
 "  latest_capacity = coalesce(w.capacity, s.latest_capacity),"
 "  latest_total = coalesce(w.total, s.latest_total),"
 "  latest_in_service = coalesce(w.in_service, s.latest_in_service),"
@@ -62,11 +65,12 @@ static const char change_sql[] =
 "  latest_max = coalesce(w.max, s.latest_max),"
 "  latest_optimal = coalesce(w.optimal, s.latest_optimal),"
 "  reference_qps = w.reference_qps, drop_seen_at = w.drop_seen_at,"
-"  recommended_until = coalesce(w.recommended_until, s.recommended_until),"
-"  recommended = coalesce(w.recommended, s.recommended),"
+"  recommended_until = w.recommended_until::timestamptz[],"
+"  recommended = w.recommended::integer[],"
 "  last_action = w.action, last_reason = w.reason, last_blocker = w.blocker,"
 "  last_desired = w.desired, last_dry_run = w.dry_run,"
-"  last_verdict_at = CASE WHEN w.changed THEN w.at ELSE s.last_verdict_at END,"
+"  last_verdict_at = CASE WHEN w.explanation IS NOT NULL THEN w.at"
+"   ELSE s.last_verdict_at END,"
 "  last_evaluation_id = coalesce(e.id, s.last_evaluation_id),"
 "  blocked_until = w.blocked_until, cooldown_until = w.cooldown_until,"
 "  last_scale_up_at = greatest(s.last_scale_up_at, w.last_scale_up_at),"
@@ -80,14 +84,20 @@ static const char change_sql[] =
 static const char errors_sql[] =
 "INSERT INTO qpsscale.errors"
 "  (resource_group_id, source, message, context, occurred_at)"
-" SELECT w.id, w.source, w.message, w.context, w.at"
-" FROM json_to_recordset($1) AS"
-"  w(id bigint, source text, message text, context jsonb, at timestamptz)";
+" SELECT w.id, w.source, w.message, w.context::jsonb, w.at"
+" FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[],"
+"  $5::timestamptz[]) AS w(id, source, message, context, at)";
 
-static StorePlan repeat_plan = {repeat_sql, {INT8ARRAYOID, TIMESTAMPTZARRAYOID,
-TIMESTAMPTZARRAYOID, FLOAT8ARRAYOID}, 4, NULL};
-static StorePlan change_plan = {change_sql, {JSONOID}, 1, NULL};
-static StorePlan errors_plan = {errors_sql, {JSONOID}, 1, NULL};
+static StorePlan repeat_plan = {repeat_sql, 4,
+{INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, FLOAT8OID}, NULL};
+static StorePlan change_plan = {change_sql, 28,
+	{INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, FLOAT8OID, INT4OID, INT4OID,
+		INT4OID, INT4OID, INT4OID, INT4OID, FLOAT8OID, TIMESTAMPTZOID,
+		TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, BOOLOID,
+		INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, TEXTOID, TEXTOID}, NULL};
+static StorePlan errors_plan = {errors_sql, 5,
+{INT8OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}, NULL};
 
 static bool
 same_text(const char *a, const char *b)
@@ -185,7 +195,7 @@ resolved_to_accepted(const QpsscaleGroup *group)
 		 group->open.resolved == ACTIVITY_SUCCESSFUL);
 }
 
-/* Can the four-column update say all there is to say? */
+/* Can the five-column update say all there is to say? */
 static bool
 repeats(const QpsscaleGroup *group)
 {
@@ -235,75 +245,57 @@ note_stored(StoreBatch *batch)
 void
 qpsscale_store_repeated(StoreBatch *batch)
 {
-	int			capacity = Max(batch->n_groups, 1);
-	Datum	   *columns[4];
-	bool	   *nulls = palloc0(sizeof(bool) * capacity);
-	Datum		values[4];
-	static const Oid types[4] = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-	FLOAT8OID};
-	int			count = 0;
-	int			bounds[1] = {1};
+	StoreRows	rows;
 
-	for (int c = 0; c < 4; c++)
-		columns[c] = palloc(sizeof(Datum) * capacity);
+	store_rows_start(&rows, &repeat_plan, batch->n_groups);
 	for (int i = 0; i < batch->n_groups; i++)
 	{
 		QpsscaleGroup *group = batch->groups[i];
+		bool		loaded = group->decision.load_qps >= 0;
 
 		if (group->row_locked || !repeats(group))
 			continue;
-		columns[0][count] = Int64GetDatum(group->id);
-		columns[1][count] = TimestampTzGetDatum(group->decided_at);
-		columns[2][count] = TimestampTzGetDatum(group->decided_at);
-		columns[3][count] = Float8GetDatum(group->decision.load_qps);
-		nulls[count] = group->decision.load_qps < 0;
-		count++;
+		store_put_int64(&rows, group->id);
+		store_put_time(&rows, group->decided_at);
+		store_put_time(&rows, loaded ? group->decided_at : 0);
+		store_put_double(&rows, loaded ? group->decision.load_qps : NAN);
 	}
-	if (count == 0)
-		return;
-	for (int c = 0; c < 4; c++)
-	{
-		int			dimensions[1] = {count};
-
-		values[c] = PointerGetDatum(construct_md_array(columns[c],
-													   c >= 2 ? nulls : NULL,
-													   1, dimensions, bounds,
-													   types[c], 8,
-													   FLOAT8PASSBYVAL,
-													   TYPALIGN_DOUBLE));
-	}
-	qpsscale_store_run(&repeat_plan, values);
-	note_stored(batch);
+	if (store_rows_run(&rows))
+		note_stored(batch);
 }
 
+/* Two array literals: until when, and how many. */
 static void
-write_recommendations(StringInfo document, const QpsscaleGroup *group)
+put_recommendations(StoreRows *rows, const QpsscaleGroup *group)
 {
 	const QsDecision *decision = &group->decision;
-	int			last = decision->n_recommendations - 1;
+	int64		now = qpsscale_unix_us(group->decided_at);
+	StringInfoData until;
+	StringInfoData instances;
 
-	qpsscale_json_open(document, "recommended_until", '[');
-	for (int i = 0; i <= last; i++)
+	initStringInfo(&until);
+	initStringInfo(&instances);
+	for (int i = 0; i < decision->n_recommendations; i++)
 	{
+		const QsRecommendation *r = &decision->recommendations[i];
+		const char *comma = i == 0 ? "" : ",";
+
 		/* "until now" only where this tick had a load to recommend from */
-		if (i == last && decision->load_qps >= 0 &&
-			decision->recommendations[i].at >=
-			qpsscale_unix_us(group->decided_at))
-			qpsscale_json_text(document, NULL, "infinity");
+		if (i == decision->n_recommendations - 1 && decision->load_qps >= 0 &&
+			r->at >= now)
+			appendStringInfo(&until, "%sinfinity", comma);
 		else
-			qpsscale_json_unix_us(document, NULL,
-								  decision->recommendations[i].at);
+			appendStringInfo(&until, "%s\"%s\"", comma,
+							 timestamptz_to_str(qpsscale_timestamptz(r->at)));
+		appendStringInfo(&instances, "%s%d", comma, r->instances);
 	}
-	qpsscale_json_close(document, ']');
-	qpsscale_json_open(document, "recommended", '[');
-	for (int i = 0; i <= last; i++)
-		qpsscale_json_int(document, NULL,
-						  decision->recommendations[i].instances);
-	qpsscale_json_close(document, ']');
+	store_put_text(rows, psprintf("{%s}", until.data));
+	store_put_text(rows, psprintf("{%s}", instances.data));
 }
 
+/* When it last grew, shrank and changed, as far as this cycle has seen. */
 static void
-write_times(StringInfo document, const QpsscaleGroup *group)
+put_times(StoreRows *rows, const QpsscaleGroup *group)
 {
 	const QsCloudActivity *activity = &group->target.activity;
 	int64		up = QS_NEVER;
@@ -326,9 +318,9 @@ write_times(StringInfo document, const QpsscaleGroup *group)
 		else
 			down = later(down, at);
 	}
-	qpsscale_json_unix_us(document, "last_scale_up_at", up);
-	qpsscale_json_unix_us(document, "last_scale_down_at", down);
-	qpsscale_json_unix_us(document, "last_action_at", any);
+	store_put_unix_us(rows, up);
+	store_put_unix_us(rows, down);
+	store_put_unix_us(rows, any);
 }
 
 /* Errors in a row: kept while an action is refused and not yet tried again. */
@@ -343,99 +335,106 @@ count_errors(const QpsscaleGroup *group)
 }
 
 static void
-write_change(StringInfo document, const QpsscaleGroup *group)
+put_observation(StoreRows *rows, const QpsscaleGroup *group)
 {
 	const QsDecision *decision = &group->decision;
 	const QsCapacity *capacity = &group->target.capacity;
-	bool		changed = verdict_changed(group);
-	bool		drop_held = decision->drop_seen_at != QS_NEVER;
+	bool		loaded = decision->load_qps >= 0;
+	bool		known = capacity->known;
 
-	qpsscale_json_open(document, NULL, '{');
-	qpsscale_json_int(document, "id", group->id);
-	qpsscale_json_time(document, "at", group->decided_at);
-	if (decision->load_qps >= 0)
+	store_put_int64(rows, group->id);
+	store_put_time(rows, group->decided_at);
+	store_put_time(rows, loaded ? group->decided_at : 0);
+	store_put_double(rows, loaded ? decision->load_qps : NAN);
+	store_put_count(rows, known ? decision->base : QS_UNKNOWN);
+	store_put_count(rows, known ? capacity->total : QS_UNKNOWN);
+	store_put_count(rows, known ? capacity->in_service : QS_UNKNOWN);
+	store_put_count(rows, known ? capacity->min : QS_UNKNOWN);
+	store_put_count(rows, known ? capacity->max : QS_UNKNOWN);
+	store_put_count(rows, decision->optimal);
+}
+
+static void
+put_verdict(StoreRows *rows, const QpsscaleGroup *group)
+{
+	const QsDecision *decision = &group->decision;
+
+	store_put_text(rows, qs_action_name(decision->action));
+	store_put_text(rows, qpsscale_verdict_reason(group));
+	store_put_text(rows, decision->blocker == QS_REASON_COUNT ? NULL :
+				   qs_reason_name(decision->blocker));
+	store_put_count(rows, decision->base == QS_UNKNOWN ? QS_UNKNOWN :
+					decision->desired);
+	store_put_bool(rows, decision->dry_run);
+	store_put_int64(rows, group->version);
+	store_put_unix_us(rows, decision->blocked_until);
+	store_put_unix_us(rows, decision->cooldown_until);
+}
+
+/* One row of change_sql. */
+static void
+put_change(StoreRows *rows, const QpsscaleGroup *group)
+{
+	const QsDecision *decision = &group->decision;
+	bool		drop_held = decision->drop_seen_at != QS_NEVER &&
+		group->history.previous_qps >= 0;
+	bool		old_error = group->error_message == NULL &&
+		keeps_old_error(group);
+
+	put_observation(rows, group);
+	store_put_double(rows, drop_held ? group->history.previous_qps : NAN);
+	store_put_unix_us(rows, decision->drop_seen_at);
+	put_recommendations(rows, group);
+	put_verdict(rows, group);
+	put_times(rows, group);
+	store_put_int32(rows, count_errors(group));
+	store_put_text(rows, old_error ? group->before.error : error_text(group));
+	if (verdict_changed(group))
 	{
-		qpsscale_json_time(document, "qps_at", group->decided_at);
-		qpsscale_json_double(document, "qps", decision->load_qps);
+		StringInfoData explanation;
+
+		initStringInfo(&explanation);
+		qpsscale_explain(&explanation, NULL, group);
+		store_put_text(rows, explanation.data);
 	}
-	if (capacity->known)
-	{
-		qpsscale_json_count(document, "capacity", decision->base);
-		qpsscale_json_count(document, "total", capacity->total);
-		qpsscale_json_count(document, "in_service", capacity->in_service);
-		qpsscale_json_int(document, "min", capacity->min);
-		qpsscale_json_int(document, "max", capacity->max);
-	}
-	qpsscale_json_count(document, "optimal", decision->optimal);
-	if (drop_held && group->history.previous_qps >= 0)
-		qpsscale_json_double(document, "reference_qps",
-							 group->history.previous_qps);
-	qpsscale_json_unix_us(document, "drop_seen_at", decision->drop_seen_at);
-	write_recommendations(document, group);
-	qpsscale_json_text(document, "action", qs_action_name(decision->action));
-	qpsscale_json_text(document, "reason", qpsscale_verdict_reason(group));
-	qpsscale_json_text(document, "blocker",
-					   decision->blocker == QS_REASON_COUNT ? NULL :
-					   qs_reason_name(decision->blocker));
-	qpsscale_json_count(document, "desired", decision->base == QS_UNKNOWN ?
-						QS_UNKNOWN : decision->desired);
-	qpsscale_json_bool(document, "dry_run", decision->dry_run);
-	qpsscale_json_int(document, "version", group->version);
-	qpsscale_json_unix_us(document, "blocked_until", decision->blocked_until);
-	qpsscale_json_unix_us(document, "cooldown_until",
-						  decision->cooldown_until);
-	write_times(document, group);
-	qpsscale_json_int(document, "errors", count_errors(group));
-	qpsscale_json_text(document, "error", keeps_old_error(group) &&
-					   group->error_message == NULL ?
-					   group->before.error : error_text(group));
-	qpsscale_json_bool(document, "changed", changed);
-	if (changed)
-		qpsscale_explain(document, "explanation", group);
-	qpsscale_json_close(document, '}');
+	else
+		store_put_null(rows);
 }
 
 void
 qpsscale_store_changed(StoreBatch *batch)
 {
-	StringInfoData document;
-	int			count = 0;
+	StoreRows	rows;
 
-	qpsscale_store_document(&document);
+	store_rows_start(&rows, &change_plan, batch->n_groups);
 	for (int i = 0; i < batch->n_groups; i++)
-	{
-		QpsscaleGroup *group = batch->groups[i];
-
-		if (group->row_locked || repeats(group))
-			continue;
-		count++;
-		write_change(&document, group);
-	}
-	if (count == 0)
-		return;
-	qpsscale_store_run_document(&change_plan, &document);
-	note_stored(batch);
+		if (!batch->groups[i]->row_locked && !repeats(batch->groups[i]))
+			put_change(&rows, batch->groups[i]);
+	if (store_rows_run(&rows))
+		note_stored(batch);
 }
 
 static void
-write_error(StringInfo document, const QpsscaleGroup *group,
-			const char *source, const char *message, const QsError *error,
-			TimestampTz at)
+put_error(StoreRows *rows, const QpsscaleGroup *group, const char *source,
+		  const char *message, const QsError *error, TimestampTz at)
 {
-	qpsscale_json_open(document, NULL, '{');
-	qpsscale_json_int(document, "id", group->id);
-	qpsscale_json_text(document, "source", source);
-	qpsscale_json_text(document, "message", message);
-	qpsscale_json_open(document, "context", '{');
-	qpsscale_json_text(document, "class", qs_error_class_name(error->class));
-	qpsscale_json_text(document, "code", error->code);
+	StringInfoData context;
+
+	initStringInfo(&context);
+	qpsscale_json_open(&context, NULL, '{');
+	qpsscale_json_text(&context, "class", qs_error_class_name(error->class));
+	qpsscale_json_text(&context, "code", error->code);
 	if (error->http_status > 0)
-		qpsscale_json_int(document, "http_status", error->http_status);
+		qpsscale_json_int(&context, "http_status", error->http_status);
 	if (group->activity_id != 0)
-		qpsscale_json_int(document, "activity_id", group->activity_id);
-	qpsscale_json_close(document, '}');
-	qpsscale_json_time(document, "at", at);
-	qpsscale_json_close(document, '}');
+		qpsscale_json_int(&context, "activity_id", group->activity_id);
+	qpsscale_json_close(&context, '}');
+
+	store_put_int64(rows, group->id);
+	store_put_text(rows, source);
+	store_put_text(rows, message);
+	store_put_text(rows, context.data);
+	store_put_time(rows, at);
 }
 
 /*
@@ -459,43 +458,35 @@ error_repeats(const QpsscaleGroup *group)
 void
 qpsscale_store_errors(StoreBatch *batch)
 {
-	StringInfoData document;
-	int			count = 0;
+	StoreRows	rows;
 
-	qpsscale_store_document(&document);
+	store_rows_start(&rows, &errors_plan, batch->n_groups);
 	for (int i = 0; i < batch->n_groups; i++)
 	{
 		QpsscaleGroup *group = batch->groups[i];
 
-		if (group->row_locked || group->error_message == NULL ||
-			error_repeats(group))
-			continue;
-		count++;
-		write_error(&document, group, group->error_source,
-					group->error_message, &group->error, group->decided_at);
+		if (!group->row_locked && group->error_message != NULL &&
+			!error_repeats(group))
+			put_error(&rows, group, group->error_source, group->error_message,
+					  &group->error, group->decided_at);
 	}
-	if (count > 0)
-		qpsscale_store_run_document(&errors_plan, &document);
+	(void) store_rows_run(&rows);
 }
 
 /* Errors of the calls that should have changed something. */
 void
 qpsscale_store_failures(StoreBatch *batch, TimestampTz now)
 {
-	StringInfoData document;
-	int			count = 0;
+	StoreRows	rows;
 
-	qpsscale_store_document(&document);
+	store_rows_start(&rows, &errors_plan, batch->n_groups);
 	for (int i = 0; i < batch->n_groups; i++)
 	{
 		QpsscaleGroup *group = batch->groups[i];
 
-		if (group->outcome == ACTIVITY_ACCEPTED)
-			continue;
-		count++;
-		write_error(&document, group, "set_capacity", group->outcome_message,
-					&group->target.set_error, now);
+		if (group->outcome != ACTIVITY_ACCEPTED)
+			put_error(&rows, group, "set_capacity", group->outcome_message,
+					  &group->target.set_error, now);
 	}
-	if (count > 0)
-		qpsscale_store_run_document(&errors_plan, &document);
+	(void) store_rows_run(&rows);
 }

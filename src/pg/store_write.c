@@ -35,39 +35,6 @@
 /* A held row was met lately: claim first instead of waiting for it again. */
 static bool careful_next_time = false;
 
-void
-qpsscale_store_run(StorePlan *kept, Datum *values)
-{
-	if (kept->plan == NULL)
-	{
-		SPIPlanPtr	prepared = SPI_prepare(kept->sql, kept->n_types,
-										   kept->types);
-
-		if (prepared == NULL || SPI_keepplan(prepared) != 0)
-			elog(ERROR, "could not prepare: %s", kept->sql);
-		kept->plan = prepared;
-	}
-	if (SPI_execute_plan(kept->plan, values, NULL, false, 0) < 0)
-		elog(ERROR, "could not run: %s", kept->sql);
-}
-
-void
-qpsscale_store_document(StringInfo document)
-{
-	initStringInfo(document);
-	qpsscale_json_open(document, NULL, '[');
-}
-
-void
-qpsscale_store_run_document(StorePlan *plan, StringInfo document)
-{
-	Datum		values[1];
-
-	qpsscale_json_close(document, ']');
-	values[0] = CStringGetTextDatum(document->data);
-	qpsscale_store_run(plan, values);
-}
-
 QpsscaleGroup *
 qpsscale_store_find(StoreBatch *batch, int64 id)
 {
@@ -123,8 +90,8 @@ intend_substep(void *argument)
 		batch->groups[i]->stored = false;
 		batch->groups[i]->activity_id = 0;
 	}
-	qpsscale_store_claim(batch);
 	qpsscale_store_resolved(batch);
+	qpsscale_store_claim(batch);
 	qpsscale_store_repeated(batch);
 	qpsscale_store_changed(batch);
 	qpsscale_store_activities(batch);

@@ -15,12 +15,15 @@
  */
 #include "postgres.h"
 
+#include <malloc.h>
+
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "pg/compat.h"
 #include "pg/cycle.h"
 #include "pg/explain.h"
+#include "pg/observe.h"
 #include "pg/step.h"
 #include "pg/validate.h"
 #include "pg/worker.h"
@@ -92,13 +95,18 @@ qpsscale_worker_state(const char *state)
 	unlock_slot();
 }
 
+/* Once a second is enough for those who look, and a cycle wakes often. */
 static void
 beat(void)
 {
-	if (slot == NULL)
+	static TimestampTz last = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (slot == NULL || !TimestampDifferenceExceeds(last, now, 1000))
 		return;
+	last = now;
 	lock_slot();
-	slot->stats.heartbeat_at = GetCurrentTimestamp();
+	slot->stats.heartbeat_at = now;
 	unlock_slot();
 }
 
@@ -183,6 +191,9 @@ reload(void)
 
 	ConfigReloadPending = false;
 	ProcessConfigFile(PGC_SIGHUP);
+	/* the kill switch reaches calls that still wait for their turn */
+	if (!qpsscale_worker_host->settings->enabled)
+		qpsscale_withdraw_changes();
 	options = net_options();
 	if (!qs_net_configure(qpsscale_worker_net, &options, &error))
 		ereport(LOG,
@@ -203,6 +214,7 @@ qpsscale_worker_wait(int64 timeout_ms)
 							wait_event);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
+	beat();
 	if (ConfigReloadPending)
 		reload();
 	qs_net_drive(qpsscale_worker_net);
@@ -526,10 +538,23 @@ connect_to_database(const QpsscaleLaunch *launch)
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
+/*
+ * A cycle takes and gives back some kilobytes per group.  Memory that goes
+ * back to the kernel each time comes back as one page fault per page, so a
+ * worker keeps what one cycle needed.
+ */
+static void
+keep_memory(void)
+{
+	mallopt(M_MMAP_THRESHOLD, 32 * 1024 * 1024);
+	mallopt(M_TRIM_THRESHOLD, 128 * 1024 * 1024);
+}
+
 void
 qpsscale_worker_run(const QpsscaleHost *host, const QpsscaleLaunch *launch)
 {
 	qpsscale_worker_host = host;
+	keep_memory();
 	connect_to_database(launch);
 	cycle_context = AllocSetContextCreate(TopMemoryContext, "qpsscale cycle",
 										  ALLOCSET_DEFAULT_SIZES);
