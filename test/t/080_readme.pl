@@ -580,6 +580,24 @@ sub check_links
 	return;
 }
 
+# What is said outside of the manual: packages and versions.
+sub check_packaging
+{
+	my ($needed) = slurp_file('test/install-packages') =~ /^needed=\((.*?)\)/ms;
+	my %said = map { $_ => 1 } map { quoted($_->[0]) } table('package');
+	my $meta = decode_json(slurp_file('META.json'));
+	my ($version) = slurp_file('qpsscale.control') =~
+	  /^default_version\s*=\s*'([^']+)'/m;
+
+	is_deeply([ grep { !$said{$_} && $_ ne 'libc6-dev' } split ' ', $needed ],
+		[], 'every package that is installed for the tests has its reason');
+	is($meta->{version}, $version, 'META.json is of the version in the control file');
+	is($meta->{provides}{qpsscale}{version}, $version, 'and so is what it provides');
+	ok(-e $meta->{provides}{qpsscale}{$_}, "the $_ of META.json exists")
+	  foreach qw(file docfile);
+	return;
+}
+
 run_snippets();
 check_settings();
 check_policy();
@@ -592,6 +610,7 @@ check_results();
 check_sqlstates();
 check_drop();
 check_links();
+check_packaging();
 is($cloud->counters->{signature_failures}, 0, 'every signature was accepted');
 
 done_testing();
