@@ -59,6 +59,8 @@ static const FailureText failure_texts[] = {
 							"the request timed out"},
 	[QS_FAILURE_DEADLINE] = {QS_ERROR_TRANSIENT, "deadline",
 							 "the deadline passed"},
+	[QS_FAILURE_WITHDRAWN] = {QS_ERROR_TERMINAL, "withdrawn",
+							  "the call was withdrawn before it was sent"},
 	[QS_FAILURE_RESET] = {QS_ERROR_TRANSIENT, "reset",
 						  "the connection ended before a reply came"},
 	[QS_FAILURE_TRUNCATED] = {QS_ERROR_TRANSIENT, "reset",
@@ -487,18 +489,37 @@ start_queued(QsNet *net, int64_t now_ms)
 }
 
 static void
+finish_unsent(QsNet *net, QsCall *call, QsFailure failure, const char *detail)
+{
+	call->failure = failure;
+	call->sent = false;
+	free(call->detail);
+	call->detail = detail ? strdup(detail) : NULL;
+	finish(net, call);
+}
+
+static void
 expire_queued(QsNet *net, int64_t now_ms)
 {
 	QsCall *call;
 
 	while ((call = qs_queue_take_expired(net, now_ms)) != NULL)
+		finish_unsent(net, call, QS_FAILURE_DEADLINE, "waiting to be sent");
+}
+
+int
+qs_net_withdraw(QsNet *net, bool (*unwanted)(void *context, void *tag),
+				void *context)
+{
+	QsCall *call;
+	int count = 0;
+
+	while ((call = qs_queue_take_unwanted(net, unwanted, context)) != NULL)
 	{
-		call->failure = QS_FAILURE_DEADLINE;
-		call->sent = false;
-		free(call->detail);
-		call->detail = strdup("waiting to be sent");
-		finish(net, call);
+		finish_unsent(net, call, QS_FAILURE_WITHDRAWN, NULL);
+		count++;
 	}
+	return count;
 }
 
 void

@@ -70,7 +70,8 @@ typedef struct QsNetResult
 	QsError		error;			/* set if not ok: class, code ("timeout",
 								 * "resolve", "connect", "tls", "reset",
 								 * "too_large", "address_refused", "deadline",
-								 * "url_refused", "protocol", "no_memory") */
+								 * "url_refused", "protocol", "no_memory",
+								 * "withdrawn") */
 	bool		sent;			/* the request may have reached the server: a
 								 * write without a reply has unknown outcome */
 	int			attempts;		/* 1 for the first */
@@ -126,6 +127,15 @@ extern bool qs_net_next(QsNet *net, QsNetResult *result);
  * call is then over.
  */
 extern bool qs_net_retry(QsNet *net, const QsError *error);
+
+/*
+ * Ends the calls that wait to be sent, or to be sent again, and that unwanted()
+ * picks by their tags.  Their results come as of any call, not sent, with code
+ * "withdrawn".  What is in flight goes on.  Returns how many there were.
+ */
+extern int	qs_net_withdraw(QsNet *net,
+							bool (*unwanted) (void *context, void *tag),
+							void *context);
 
 /* Number of calls submitted and not yet taken by qs_net_next(). */
 extern int	qs_net_pending(const QsNet *net);

@@ -36,6 +36,7 @@ typedef enum QsFailure
 	QS_FAILURE_TLS_REFUSED,
 	QS_FAILURE_TIMEOUT,
 	QS_FAILURE_DEADLINE,
+	QS_FAILURE_WITHDRAWN,
 	QS_FAILURE_RESET,
 	QS_FAILURE_TRUNCATED,
 	QS_FAILURE_RESENT,
@@ -216,6 +217,9 @@ extern void qs_queue_leave_host(QsNet *net, QsHost *host);
 extern void qs_queue_host_proven(QsNet *net, QsHost *host);
 extern void qs_queue_wake_delayed(QsNet *net, int64_t now_ms);
 extern QsCall *qs_queue_take_expired(QsNet *net, int64_t now_ms);
+extern QsCall *qs_queue_take_unwanted(QsNet *net,
+									  bool (*unwanted)(void *context, void *tag),
+									  void *context);
 extern bool qs_queue_has_ready(const QsNet *net);
 extern int64_t qs_queue_next_ms(const QsNet *net);
 extern void qs_queue_allow(QsNet *net);

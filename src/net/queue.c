@@ -394,24 +394,51 @@ qs_queue_host_proven(QsNet *net, QsHost *host)
 	release_held(net, host);
 }
 
-QsCall *
-qs_queue_take_expired(QsNet *net, int64_t now_ms)
+static void
+take_waiting(QsNet *net, QsCall *call)
 {
-	QsPriorityNode *node = qs_priority_first(&net->expiries);
-	QsCall *call;
-
-	if (node == NULL || node->key > now_ms)
-		return NULL;
-	call = node->owner;
 	if (call->state == QS_CALL_QUEUED)
 		dequeue(net, call);
 	else
 	{
 		qs_priority_remove(&net->delays, &call->delay);
-		qs_priority_remove(&net->expiries, node);
+		qs_priority_remove(&net->expiries, &call->expiry);
 		net->queued--;
 	}
-	return call;
+}
+
+QsCall *
+qs_queue_take_expired(QsNet *net, int64_t now_ms)
+{
+	QsPriorityNode *node = qs_priority_first(&net->expiries);
+
+	if (node == NULL || node->key > now_ms)
+		return NULL;
+	take_waiting(net, node->owner);
+	return node->owner;
+}
+
+/*
+ * One waiting call that the caller does not want any more, or NULL.  Looks at
+ * all of them: this is for rare events.
+ */
+QsCall *
+qs_queue_take_unwanted(QsNet *net, bool (*unwanted)(void *context, void *tag),
+					   void *context)
+{
+	size_t i;
+
+	for (i = 0; i < net->expiries.count; i++)
+	{
+		QsCall *call = net->expiries.nodes[i]->owner;
+
+		if (unwanted(context, call->tag))
+		{
+			take_waiting(net, call);
+			return call;
+		}
+	}
+	return NULL;
 }
 
 bool

@@ -95,18 +95,13 @@ qpsscale_worker_state(const char *state)
 	unlock_slot();
 }
 
-/* Once a second is enough for those who look, and a cycle wakes often. */
 static void
 beat(void)
 {
-	static TimestampTz last = 0;
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (slot == NULL || !TimestampDifferenceExceeds(last, now, 1000))
+	if (slot == NULL)
 		return;
-	last = now;
 	lock_slot();
-	slot->stats.heartbeat_at = now;
+	slot->stats.heartbeat_at = GetCurrentTimestamp();
 	unlock_slot();
 }
 

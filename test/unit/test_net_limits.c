@@ -202,6 +202,55 @@ cancelling_leaves_no_descriptor_and_no_result(void **state)
 	free(calls);
 }
 
+static bool
+is_odd(void *context, void *tag)
+{
+	return (((Call *) tag) - (Call *) context) % 2 == 1;
+}
+
+static void
+a_call_may_be_withdrawn_until_it_is_sent(void **state)
+{
+	QsNetLimits limits = limits_of(5000, 4000);
+	Call calls[6];
+	QsNetResult result;
+	int i;
+
+	(void) state;
+	start_net(1);
+	memset(calls, 0, sizeof(calls));
+	for (i = 5; i >= 0; i--)
+		submit(&calls[i], "/slow/50", &limits);
+	qs_net_drive(net); /* the last one, an odd one, is on its way */
+	assert_int_equal(qs_net_withdraw(net, is_odd, calls), 2);
+	assert_int_equal(qs_net_withdraw(net, is_odd, calls), 0);
+	run();
+	for (i = 0; i < 6; i++)
+	{
+		bool withdrawn = i == 1 || i == 3;
+
+		assert_int_equal(calls[i].outcome.results, 1);
+		assert_int_equal(calls[i].outcome.ok, !withdrawn);
+		assert_int_equal(calls[i].outcome.sent, !withdrawn);
+		if (withdrawn)
+			assert_string_equal(calls[i].outcome.error.code, "withdrawn");
+	}
+	assert_int_equal(stats_of().queued, 0);
+
+	/* one that waits to be sent again as well */
+	memset(calls, 0, sizeof(calls));
+	submit(&calls[1], "/slow/5", &limits);
+	while (take_one(&result) == NULL)
+		wait_and_drive(1000);
+	result.error.retry_after_ms = 3000;
+	assert_true(qs_net_retry(net, &result.error));
+	assert_int_equal(qs_net_withdraw(net, is_odd, calls), 1);
+	run();
+	assert_int_equal(calls[1].outcome.results, 2);
+	assert_string_equal(calls[1].outcome.error.code, "withdrawn");
+	assert_false(calls[1].outcome.sent);
+}
+
 static void
 jitter_spreads_the_retries(void **state)
 {
@@ -396,6 +445,7 @@ main(void)
 		TEST(a_dead_host_does_not_take_every_place),
 		TEST(deadlines_hold_for_calls_in_flight_and_in_the_queue),
 		TEST(cancelling_leaves_no_descriptor_and_no_result),
+		TEST(a_call_may_be_withdrawn_until_it_is_sent),
 		TEST(jitter_spreads_the_retries),
 		TEST(a_token_bucket_paces_its_own_calls_and_no_others),
 		TEST(a_lack_of_descriptors_slows_and_does_not_fail),
