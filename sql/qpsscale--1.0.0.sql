@@ -194,7 +194,7 @@ COMMENT ON COLUMN qpsscale.state.latest_qps IS 'that load, in requests per secon
 COMMENT ON COLUMN qpsscale.state.repeat_count IS 'evaluations since last_verdict_at that came to the same verdict';
 COMMENT ON COLUMN qpsscale.state.latest_capacity IS 'desired capacity as the cloud said last';
 COMMENT ON COLUMN qpsscale.state.latest_total IS 'members of the scaling group, booting ones too';
-COMMENT ON COLUMN qpsscale.state.latest_in_service IS 'instances in service, when it was last asked';
+COMMENT ON COLUMN qpsscale.state.latest_in_service IS 'instances in service; NULL when that was not asked since the group''s size changed';
 COMMENT ON COLUMN qpsscale.state.latest_min IS 'the cloud''s lower limit';
 COMMENT ON COLUMN qpsscale.state.latest_max IS 'the cloud''s upper limit';
 COMMENT ON COLUMN qpsscale.state.latest_optimal IS 'optimal number of instances within the limits';
@@ -998,7 +998,7 @@ COMMENT ON COLUMN qpsscale.status.name IS 'its name';
 COMMENT ON COLUMN qpsscale.status.status IS 'live, dry run, disabled, suspended, circuit open, failing or waiting';
 COMMENT ON COLUMN qpsscale.status.qps IS 'load last seen';
 COMMENT ON COLUMN qpsscale.status.target_qps IS 'load that one instance should serve';
-COMMENT ON COLUMN qpsscale.status.in_service IS 'instances in service, when last asked';
+COMMENT ON COLUMN qpsscale.status.in_service IS 'instances in service; empty when that was not asked since the group''s size changed';
 COMMENT ON COLUMN qpsscale.status.instances IS 'members of the scaling group, booting ones too';
 COMMENT ON COLUMN qpsscale.status.desired IS 'desired capacity in the cloud';
 COMMENT ON COLUMN qpsscale.status.optimal IS 'optimal number of instances within the limits';

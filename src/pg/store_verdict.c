@@ -33,6 +33,12 @@ static const char repeat_sql[] =
 " WHERE s.resource_group_id = w.id"
 " RETURNING s.resource_group_id, NULL::bigint";
 
+/*
+ * The number in service is asked for only where it matters.  It is forgotten
+ * when the group's size changes: compared with a number of another size, a
+ * metric that breaks would look like backends that went with the load, and the
+ * guard against suspicious drops would let it pass.
+ */
 static const char change_sql[] =
 "WITH w AS MATERIALIZED (SELECT * FROM unnest($1::bigint[],"
 "  $2::timestamptz[], $3::timestamptz[], $4::float8[], $5::integer[],"
@@ -60,7 +66,9 @@ static const char change_sql[] =
 "  repeat_count = CASE WHEN w.explanation IS NOT NULL THEN 0 ELSE s.repeat_count + 1 END,"
 "  latest_capacity = coalesce(w.capacity, s.latest_capacity),"
 "  latest_total = coalesce(w.total, s.latest_total),"
-"  latest_in_service = coalesce(w.in_service, s.latest_in_service),"
+"  latest_in_service = CASE WHEN w.in_service IS NULL"
+"    AND coalesce(w.total, s.latest_total) IS NOT DISTINCT FROM s.latest_total"
+"   THEN s.latest_in_service ELSE w.in_service END,"
 "  latest_min = coalesce(w.min, s.latest_min),"
 "  latest_max = coalesce(w.max, s.latest_max),"
 "  latest_optimal = coalesce(w.optimal, s.latest_optimal),"
