@@ -48,7 +48,9 @@ qs_drop_recovered(const QsLoad *load, const QsHistory *history)
  * to be stored, and *until to when a hold ends.
  *
  * The drop is believed at once where the number of healthy backends changed
- * with it.  Where that number is unknown it is taken for unchanged.  The
+ * with it.  Where that number is unknown it is taken for unchanged, and so it
+ * is where all that are desired are healthy: then it is another one because
+ * the group was scaled since it was last counted, perhaps by us.  The
  * wait starts when the drop is first seen, even while something else holds;
  * once it is running the number is not asked for again, so that a broken
  * metric of ten thousand groups does not cause ten thousand calls a tick.
@@ -70,7 +72,8 @@ qs_drop_verdict(const QsPolicy *policy, const QsLoad *load,
 	if (!policy->suspicious_drop_guard || qs_drop_recovered(load, history))
 		return QS_DROP_NONE;
 	if (counted && history->previous_in_service >= 0 &&
-		capacity->in_service != history->previous_in_service)
+		capacity->in_service != history->previous_in_service &&
+		capacity->in_service < qs_capacity_base(capacity))
 		return QS_DROP_NONE;
 	if (history->drop_seen_at == QS_NEVER)
 		seen = now;
