@@ -689,7 +689,9 @@ BEGIN
 		hint := 'Add qpsscale to shared_preload_libraries and restart the server; until then only qpsscale_evaluate() evaluates.';
 		RETURN NEXT;
 	ELSIF NOT pg_catalog.current_database() = ANY (
-		SELECT pg_catalog.btrim(d, ' "')
+		SELECT CASE WHEN pg_catalog.btrim(d) LIKE '"%'
+			THEN pg_catalog.btrim(d, ' "')
+			ELSE pg_catalog.lower(pg_catalog.btrim(d)) END
 		FROM pg_catalog.string_to_table(databases, ',') d) THEN
 		problem := 'no worker: database not listed';
 		hint := pg_catalog.format(

@@ -202,7 +202,7 @@ log_decision(const Cycle *cycle, const QpsscaleGroup *group)
 {
 	if (!cycle->settings->detailed_logging)
 		return;
-	ereport(LOG,
+	ereport(qpsscale_elevel(LOG),
 			(errmsg("resource group \"%s\": %s, %s (load %.1f, desired %d, optimal %d)",
 					group->name, qs_action_name(group->decision.action),
 					qs_reason_name(group->decision.reason),
@@ -359,7 +359,7 @@ gather(Cycle *cycle, GroupStage stage, int *n)
 static void
 log_step_error(const char *what, ErrorData *error)
 {
-	ereport(LOG,
+	ereport(qpsscale_elevel(ERROR),
 			(errcode(error->sqlerrcode),
 			 errmsg("qpsscale could not %s: %s", what, error->message)));
 }
@@ -669,6 +669,10 @@ qpsscale_cycle(const CycleRequest *request, CycleResult *result)
 	cycle.snapshot = &result->snapshot;
 	start_observer(&cycle);
 	run(&cycle);
+	ereport(qpsscale_elevel(DEBUG1),
+			(errmsg("qpsscale evaluated %d groups with " INT64_FORMAT " calls in " INT64_FORMAT " ms",
+					result->snapshot.n_groups, cycle.observer.calls,
+					qs_net_now_ms() - cycle.started_ms)));
 	result->calls = cycle.observer.calls;
 	result->failed_calls = cycle.observer.failed_calls;
 	return true;

@@ -27,6 +27,7 @@
 #include "pg/json_writer.h"
 #include "pg/step.h"
 #include "pg/store_parts.h"
+#include "pg/worker.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -103,7 +104,7 @@ charge_group(StoreBatch *batch, ErrorData *error)
 {
 	QpsscaleGroup *group = batch->groups[0];
 
-	ereport(LOG,
+	ereport(qpsscale_elevel(WARNING),
 			(errmsg("resource group \"%s\" could not be written: %s",
 					group->name, error->message)));
 	group->error_source = "database";

@@ -191,7 +191,7 @@ reload(void)
 		qpsscale_withdraw_changes();
 	options = net_options();
 	if (!qs_net_configure(qpsscale_worker_net, &options, &error))
-		ereport(LOG,
+		ereport(qpsscale_elevel(WARNING),
 				(errmsg("qpsscale keeps its old network settings: %s",
 						error.message)));
 }
@@ -326,7 +326,7 @@ answer_validate(Answer *answer, const CycleResult *result)
 		send_row(answer, lfirst(cell));
 	if (passed && result->snapshot.n_groups == 1 &&
 		!qpsscale_store_validated(result->snapshot.groups[0].id, &error))
-		ereport(LOG,
+		ereport(qpsscale_elevel(WARNING),
 				(errmsg("qpsscale could not mark a group as validated: %s",
 						error->message)));
 }
@@ -389,7 +389,8 @@ serve_request(dsm_handle handle)
 			shm_mq_detach(answer.queue);
 		}
 		else
-			ereport(LOG, (errmsg_internal("a request of qpsscale is malformed")));
+			ereport(qpsscale_elevel(WARNING),
+					(errmsg_internal("a request of qpsscale is malformed")));
 		dsm_detach(answer.segment);
 	}
 	MemoryContextSwitchTo(old);
@@ -475,7 +476,7 @@ serve_database(void)
 		(int64) settings->initial_delay_s * 1000;
 	int64		due_ms = earliest_ms;
 
-	ereport(LOG,
+	ereport(qpsscale_elevel(LOG),
 			(errmsg("qpsscale worker for database \"%s\" started",
 					slot->database_name)));
 	qpsscale_worker_state("idle");

@@ -21,6 +21,18 @@ extern QsNet *qpsscale_worker_net;
  */
 extern void qpsscale_worker_wait(int64 timeout_ms);
 
+/*
+ * The level to report at: LOG for what is important enough by
+ * qpsscale.log_level (DEBUG1, LOG, WARNING or ERROR), else one that the log
+ * does not show by default.
+ */
+static inline int
+qpsscale_elevel(int importance)
+{
+	return importance >= qpsscale_worker_host->settings->log_level ?
+		LOG : DEBUG2;
+}
+
 /* Shown in stat_worker. */
 extern void qpsscale_worker_state(const char *state);
 
