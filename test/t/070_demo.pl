@@ -95,13 +95,14 @@ like($dry, qr/^Changes made in the cloud so far: 0\.$/m,
 	'and does not do it');
 
 my $clock = qr/^\d\d:\d\d +/m;
-like($live, qr/${clock}shop .* -> .* scale_up /, 'the shop grows');
-like($live, qr/${clock}shop .* -> .* scale_down /, 'and shrinks');
+like($live, qr/${clock}shop .* -> .* dynamic_scaling_scale_up$/m, 'the shop grows');
+like($live, qr/${clock}shop .* -> .* dynamic_scaling_scale_down$/m,
+	'and shrinks');
 like($live, qr/${clock}api .* dynamic_scaling_limited_scale_up$/m,
 	'the spike is met in capped steps');
 like($live, qr/${clock}batch .* -> 0 .*scale_down.*${clock}batch .* 0 -> [1-9].* scale_up /s,
 	'the queue goes to zero and comes back');
-like($live, qr/by hand.*${clock}shop +\d+ +\d+ +2 -> [1-9].* scale_up /s,
+like($live, qr/by hand.*${clock}shop +\d+ +\d+ +2 -> [^\n]*dynamic_scaling_scale_up\n/s,
 	'what a hand did to the shop is made good');
 like($live, qr/qpsscale_suspend.*${clock}shop .* suspended\n.*qpsscale_resume/s,
 	'a suspended group is left alone');
