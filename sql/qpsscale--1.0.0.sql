@@ -140,10 +140,12 @@ COMMENT ON INDEX qpsscale.resource_groups_live_key IS
  * The columns that every tick changes stand together at the front, so that the
  * WAL record of an update holds little more than them; none of them is
  * indexed and half of each page is kept free, so that updates stay HOT.
+ *
+ * Triggers on resource_groups do the work of a foreign key: pg_restore -j
+ * loads an extension's tables in any order, and would break one.
  */
 CREATE TABLE qpsscale.state (
-	resource_group_id bigint PRIMARY KEY
-		REFERENCES qpsscale.resource_groups (id) ON DELETE CASCADE,
+	resource_group_id bigint PRIMARY KEY,
 	last_evaluated_at timestamptz,
 	updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	latest_qps_at timestamptz,
@@ -428,6 +430,12 @@ BEGIN
 		END IF;
 	END IF;
 
+	IF TG_OP = 'UPDATE' AND NEW.id <> OLD.id THEN
+		RAISE EXCEPTION 'the id of a resource group cannot be changed'
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				  HINT = 'Its name can.';
+	END IF;
+
 	-- a group acts with its owner's rights: nobody may lend himself others'
 	IF policy_changed
 		AND NOT pg_catalog.pg_has_role(
@@ -440,9 +448,12 @@ BEGIN
 			USING ERRCODE = 'insufficient_privilege',
 				  HINT = 'The owner of a resource group, its members and superusers may change it.';
 	END IF;
-	IF NOT restored
-		AND (NEW.owner IS DISTINCT FROM OLD.owner	-- on insert OLD is null
-			 OR NEW.account IS DISTINCT FROM OLD.account) THEN
+	IF restored THEN
+		-- pg_restore -j may be loading the states beside us: after them, or
+		-- they after us, but not both at once
+		LOCK TABLE qpsscale.state IN SHARE ROW EXCLUSIVE MODE;
+	ELSIF (NEW.owner IS DISTINCT FROM OLD.owner	-- on insert OLD is null
+		   OR NEW.account IS DISTINCT FROM OLD.account) THEN
 		IF NEW.owner IS NOT NULL
 			AND NOT EXISTS (SELECT FROM pg_catalog.pg_roles r
 							WHERE r.rolname = NEW.owner) THEN
@@ -511,28 +522,43 @@ CREATE TRIGGER resource_groups_check
 COMMENT ON TRIGGER resource_groups_check ON qpsscale.resource_groups IS
 	'fills name, checks owner, account and the one-live-group rule, counts versions';
 
+/* In the course of a restore the state may be there before the group. */
 CREATE FUNCTION qpsscale.resource_groups_state()
 RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	INSERT INTO qpsscale.state (resource_group_id) VALUES (NEW.id);
+	IF TG_OP = 'INSERT' THEN
+		INSERT INTO qpsscale.state (resource_group_id) VALUES (NEW.id)
+		ON CONFLICT (resource_group_id) DO NOTHING;
+	ELSIF TG_OP = 'DELETE' THEN
+		DELETE FROM qpsscale.state s WHERE s.resource_group_id = OLD.id;
+	ELSE
+		DELETE FROM qpsscale.state;
+	END IF;
 	RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION qpsscale.resource_groups_state() IS
-	'trigger: makes the state row of a new group';
+	'trigger: a group''s row in qpsscale.state comes and goes with it';
 
 CREATE TRIGGER resource_groups_state
-	AFTER INSERT ON qpsscale.resource_groups
+	AFTER INSERT OR DELETE ON qpsscale.resource_groups
 	FOR EACH ROW EXECUTE FUNCTION qpsscale.resource_groups_state();
 COMMENT ON TRIGGER resource_groups_state ON qpsscale.resource_groups IS
-	'makes the state row of a new group';
+	'a group''s row in qpsscale.state comes and goes with it';
+
+CREATE TRIGGER resource_groups_truncate
+	AFTER TRUNCATE ON qpsscale.resource_groups
+	FOR EACH STATEMENT EXECUTE FUNCTION qpsscale.resource_groups_state();
+COMMENT ON TRIGGER resource_groups_truncate ON qpsscale.resource_groups IS
+	'the rows in qpsscale.state go with their groups';
 
 /*
- * A restore loads the groups first, whose trigger makes fresh state rows, and
- * then the saved state rows: those replace the fresh ones.
+ * Nobody but a restore inserts states directly.  Where it loaded the groups
+ * first, the trigger above has made a fresh row for each: the saved row
+ * replaces it.
  */
 CREATE FUNCTION qpsscale.state_replace_fresh()
 RETURNS trigger
@@ -551,7 +577,8 @@ COMMENT ON FUNCTION qpsscale.state_replace_fresh() IS
 
 CREATE TRIGGER state_replace_fresh
 	BEFORE INSERT ON qpsscale.state
-	FOR EACH ROW EXECUTE FUNCTION qpsscale.state_replace_fresh();
+	FOR EACH ROW WHEN (pg_catalog.pg_trigger_depth() = 0)
+	EXECUTE FUNCTION qpsscale.state_replace_fresh();
 COMMENT ON TRIGGER state_replace_fresh ON qpsscale.state IS
 	'a restored state row replaces the fresh one of its group';
 

@@ -233,13 +233,13 @@ $node->command_ok(
 	'pg_restore into another database of the cluster');
 check_copy('another database', $node, 'restored');
 
-# ---- a fresh server ----
+# ---- a fresh server, with several jobs ----
 
 my $fresh = fresh_server('fresh');
 $fresh->safe_psql('postgres', 'CREATE ROLE team');
 $fresh->command_ok(
 	[
-		'pg_restore', '--exit-on-error', '-d',
+		'pg_restore', '--exit-on-error', '-j', 3, '-d',
 		$fresh->connstr('postgres'), $dump
 	],
 	'pg_restore into a fresh server');
