@@ -30,6 +30,7 @@
 #include "pg/worker.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -99,6 +100,44 @@ intend_substep(void *argument)
 	qpsscale_store_errors(batch);
 }
 
+/*
+ * Halving finds a row that somebody holds, with a wait at each level.  A lock
+ * on a whole table would be waited for once per group: so the waits of one
+ * transaction are counted, and short after the first.
+ */
+static int	lock_waits_left = 0;
+
+static void
+allow_lock_waits(int n_groups)
+{
+	lock_waits_left = 2;
+	for (; n_groups > 1; n_groups /= 2)
+		lock_waits_left += 2;
+}
+
+static void
+count_lock_wait(void)
+{
+	lock_waits_left--;
+	(void) set_config_option("lock_timeout", "50ms", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
+/* Groups whose rows, or whose table, somebody holds. */
+static void
+leave_locked(StoreBatch *batch)
+{
+	for (int i = 0; i < batch->n_groups; i++)
+	{
+		QpsscaleGroup *group = batch->groups[i];
+
+		group->row_locked = true;
+		group->stored = false;
+		group->activity_id = 0;
+		qpsscale_store_hold(group, QS_REASON_ROW_LOCKED);
+	}
+}
+
 static void
 charge_group(StoreBatch *batch, ErrorData *error)
 {
@@ -127,7 +166,13 @@ intend_batch(StoreBatch *batch)
 	ErrorData  *error;
 	QsDecision *decisions;
 	StoreBatch	half = *batch;
+	int			n_first = batch->n_groups / 2;
 
+	if (lock_waits_left <= 0)
+	{
+		leave_locked(batch);
+		return;
+	}
 	decisions = palloc_extended(sizeof(QsDecision) * batch->n_groups,
 								MCXT_ALLOC_HUGE);
 	for (int i = 0; i < batch->n_groups; i++)
@@ -142,6 +187,8 @@ intend_batch(StoreBatch *batch)
 	pfree(decisions);
 	batch->acted = half.acted;
 
+	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		count_lock_wait();
 	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE && !batch->careful)
 	{
 		batch->careful = true;
@@ -151,14 +198,18 @@ intend_batch(StoreBatch *batch)
 	}
 	if (batch->n_groups == 1)
 	{
-		charge_group(batch, error);
+		if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+			leave_locked(batch);
+		else
+			charge_group(batch, error);
 		return;
 	}
+	/* a half that is halved itself does not come back as it was */
 	half.careful = batch->careful;
-	half.n_groups = batch->n_groups / 2;
+	half.n_groups = n_first;
 	intend_batch(&half);
-	batch->groups += half.n_groups;
-	batch->n_groups -= half.n_groups;
+	batch->groups += n_first;
+	batch->n_groups -= n_first;
 	intend_batch(batch);
 	batch->acted |= half.acted;
 }
@@ -168,6 +219,7 @@ intend_body(void *argument)
 {
 	StoreBatch	batch = *(StoreBatch *) argument;
 
+	allow_lock_waits(batch.n_groups);
 	intend_batch(&batch);
 	((StoreBatch *) argument)->acted = batch.acted;
 }
@@ -216,9 +268,12 @@ record_batch(StoreBatch *batch)
 	ErrorData  *error;
 	StoreBatch	half = *batch;
 
-	if (batch->n_groups == 0 ||
+	/* not recorded: the next cycle resolves it by reading */
+	if (batch->n_groups == 0 || lock_waits_left <= 0 ||
 		qpsscale_substep(record_substep, batch, &error))
 		return;
+	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		count_lock_wait();
 	if (batch->n_groups == 1)
 	{
 		/* stays requested; the next cycle resolves it by reading */
@@ -235,6 +290,7 @@ record_batch(StoreBatch *batch)
 static void
 record_body(void *argument)
 {
+	allow_lock_waits(((StoreBatch *) argument)->n_groups);
 	record_batch(argument);
 }
 
