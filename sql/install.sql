@@ -148,10 +148,17 @@ SELECT to_regnamespace('qpsscale') AS schema_left,
 	 WHERE fdwname = 'qpsscale') AS wrappers;
 
 -- in a schema of one's own: what is called lives there, what is read does not
+-- (and an operator that lies in wait there gets into no CHECK and no view)
 CREATE SCHEMA scaling;
+CREATE FUNCTION scaling.trap(double precision, integer) RETURNS boolean
+LANGUAGE sql AS 'SELECT false';
+CREATE OPERATOR scaling.> (FUNCTION = scaling.trap,
+	LEFTARG = double precision, RIGHTARG = integer);
 SET client_min_messages = warning;
 CREATE EXTENSION qpsscale SCHEMA scaling;
 RESET client_min_messages;
+DROP OPERATOR scaling.> (double precision, integer);
+DROP FUNCTION scaling.trap(double precision, integer);
 SELECT p.oid::regprocedure AS function
 FROM pg_proc p
 WHERE p.pronamespace = 'scaling'::regnamespace

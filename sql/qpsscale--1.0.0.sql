@@ -6,9 +6,12 @@
 /*
  * Tables and views live in schema qpsscale; the callable functions, all named
  * qpsscale_*, in the schema that CREATE EXTENSION was given.  Every name is
- * qualified and every function pins its search_path.  Nothing is granted to
- * PUBLIC.
+ * qualified and every function pins its search_path; so does the script, as
+ * operators in the schema given could otherwise get into CHECKs and views.
+ * Nothing is granted to PUBLIC.
  */
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 CREATE SCHEMA qpsscale;
 COMMENT ON SCHEMA qpsscale IS
 	'tables and views of the autoscaler qpsscale';
