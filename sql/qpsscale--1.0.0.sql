@@ -97,19 +97,19 @@ CREATE UNIQUE INDEX resource_groups_live_key
 
 COMMENT ON TABLE qpsscale.resource_groups IS
 	'what is scaled and by which policy: one row per load balancer and scaling group';
-COMMENT ON COLUMN qpsscale.resource_groups.id IS 'identity, used by the functions';
-COMMENT ON COLUMN qpsscale.resource_groups.uuid IS 'the same for programs outside: resource_id';
+COMMENT ON COLUMN qpsscale.resource_groups.id IS 'number of the group, as the functions take it';
+COMMENT ON COLUMN qpsscale.resource_groups.uuid IS 'identity for programs outside the database: resource_id';
 COMMENT ON COLUMN qpsscale.resource_groups.name IS 'unique name for people; made from asg_id when left out';
-COMMENT ON COLUMN qpsscale.resource_groups.provider IS 'cloud: byteplus';
-COMMENT ON COLUMN qpsscale.resource_groups.account IS 'foreign server of the wrapper qpsscale; NULL = the credentials of the server''s environment';
+COMMENT ON COLUMN qpsscale.resource_groups.provider IS 'which cloud it is: byteplus';
+COMMENT ON COLUMN qpsscale.resource_groups.account IS 'foreign server of the wrapper qpsscale; NULL = the credentials in the server''s environment';
 COMMENT ON COLUMN qpsscale.resource_groups.kind IS 'kind of the scaled object where a provider knows several; NULL for byteplus';
 COMMENT ON COLUMN qpsscale.resource_groups.alb_id IS 'load balancer whose requests per second are the load';
 COMMENT ON COLUMN qpsscale.resource_groups.asg_id IS 'scaling group whose desired capacity is set';
-COMMENT ON COLUMN qpsscale.resource_groups.region IS 'cloud region; NULL = the account''s';
-COMMENT ON COLUMN qpsscale.resource_groups.mode IS 'dynamic: optimal = ceil(QPS / target_qps); static: thresholds, one instance a step';
+COMMENT ON COLUMN qpsscale.resource_groups.region IS 'cloud region; NULL = the account''s, or else qpsscale.region';
+COMMENT ON COLUMN qpsscale.resource_groups.mode IS 'dynamic: ceil(QPS / target_qps) instances; static: one instance more or less by the thresholds';
 COMMENT ON COLUMN qpsscale.resource_groups.target_qps IS 'requests per second that one instance should serve';
-COMMENT ON COLUMN qpsscale.resource_groups.up_threshold IS 'static mode: grow above this share of target_qps per instance';
-COMMENT ON COLUMN qpsscale.resource_groups.down_threshold IS 'static mode: shrink below this share of target_qps per instance';
+COMMENT ON COLUMN qpsscale.resource_groups.up_threshold IS 'static mode: grow while an instance serves more than this share of target_qps';
+COMMENT ON COLUMN qpsscale.resource_groups.down_threshold IS 'static mode: shrink while an instance serves less than this share of target_qps';
 COMMENT ON COLUMN qpsscale.resource_groups.min_instances IS 'own lower limit beside the cloud''s; NULL = none';
 COMMENT ON COLUMN qpsscale.resource_groups.max_instances IS 'own upper limit beside the cloud''s; NULL = none';
 COMMENT ON COLUMN qpsscale.resource_groups.max_scale_up_per_action IS 'instances one action may add; 0 = no cap';
@@ -117,8 +117,8 @@ COMMENT ON COLUMN qpsscale.resource_groups.max_scale_down_per_action IS 'instanc
 COMMENT ON COLUMN qpsscale.resource_groups.max_scale_down_percent IS 'share of the desired capacity one action may remove, in percent; 0 = no cap';
 COMMENT ON COLUMN qpsscale.resource_groups.scale_up_tolerance IS 'hold while the load per instance is at most target_qps * (1 + this)';
 COMMENT ON COLUMN qpsscale.resource_groups.scale_down_tolerance IS 'hold while the load per instance is at least target_qps * (1 - this)';
-COMMENT ON COLUMN qpsscale.resource_groups.scale_up_on IS 'mean: of the window; peak: the newest complete minute where that is larger';
-COMMENT ON COLUMN qpsscale.resource_groups.suspicious_drop_guard IS 'a fall of more than 80 percent with unchanged healthy backends waits for a second window';
+COMMENT ON COLUMN qpsscale.resource_groups.scale_up_on IS 'load that decides to grow: mean of the window, or peak: its newest complete minute where that is larger';
+COMMENT ON COLUMN qpsscale.resource_groups.suspicious_drop_guard IS 'a fall by more than 80 percent while healthy backends are unchanged must be seen in a second window before the group shrinks';
 COMMENT ON COLUMN qpsscale.resource_groups.scale_down_window_seconds IS 'stabilization: shrink only to the largest recommendation of this window';
 COMMENT ON COLUMN qpsscale.resource_groups.scale_up_cooldown_seconds IS 'pause after a scale-up before the next scale-up';
 COMMENT ON COLUMN qpsscale.resource_groups.scale_down_cooldown_seconds IS 'pause after a scale-down before the next scale-down';
@@ -126,12 +126,12 @@ COMMENT ON COLUMN qpsscale.resource_groups.general_cooldown_seconds IS 'pause af
 COMMENT ON COLUMN qpsscale.resource_groups.max_load_age_seconds IS 'load older than this is stale and never shrinks; 0 = no limit';
 COMMENT ON COLUMN qpsscale.resource_groups.activity_deadline_seconds IS 'an accepted action whose instances are not in service by then has failed';
 COMMENT ON COLUMN qpsscale.resource_groups.dry_run IS 'decide and record, but change nothing in the cloud';
-COMMENT ON COLUMN qpsscale.resource_groups.enabled IS 'evaluated by the worker';
-COMMENT ON COLUMN qpsscale.resource_groups.owner IS 'role that owns the group; its members may act on it, and its foreign-server rights count';
-COMMENT ON COLUMN qpsscale.resource_groups.version IS 'rises with each change of the policy';
-COMMENT ON COLUMN qpsscale.resource_groups.last_validated_at IS 'when qpsscale_validate last found no failure';
-COMMENT ON COLUMN qpsscale.resource_groups.created_at IS 'row made';
-COMMENT ON COLUMN qpsscale.resource_groups.updated_at IS 'row last changed';
+COMMENT ON COLUMN qpsscale.resource_groups.enabled IS 'evaluated by the worker; a disabled group only by qpsscale_evaluate(id), as a dry run';
+COMMENT ON COLUMN qpsscale.resource_groups.owner IS 'role that owns the group: its members may change it and act on it, and it must have USAGE on the account';
+COMMENT ON COLUMN qpsscale.resource_groups.version IS 'number of the policy: rises with each change of it';
+COMMENT ON COLUMN qpsscale.resource_groups.last_validated_at IS 'when qpsscale_validate() last found no failure';
+COMMENT ON COLUMN qpsscale.resource_groups.created_at IS 'when the row was made';
+COMMENT ON COLUMN qpsscale.resource_groups.updated_at IS 'when the row last changed';
 COMMENT ON INDEX qpsscale.resource_groups_live_key IS
 	'at most one live group for a scaling group';
 
@@ -192,9 +192,9 @@ CREATE TABLE qpsscale.state (
 COMMENT ON TABLE qpsscale.state IS
 	'what is known about each resource group; written by the worker';
 COMMENT ON COLUMN qpsscale.state.resource_group_id IS 'the group';
-COMMENT ON COLUMN qpsscale.state.last_evaluated_at IS 'last time it was decided';
-COMMENT ON COLUMN qpsscale.state.updated_at IS 'row last changed';
-COMMENT ON COLUMN qpsscale.state.latest_qps_at IS 'last evaluation that had a usable load';
+COMMENT ON COLUMN qpsscale.state.last_evaluated_at IS 'when the group was last evaluated';
+COMMENT ON COLUMN qpsscale.state.updated_at IS 'when the row last changed';
+COMMENT ON COLUMN qpsscale.state.latest_qps_at IS 'when the last evaluation with a usable load was';
 COMMENT ON COLUMN qpsscale.state.latest_qps IS 'that load, in requests per second';
 COMMENT ON COLUMN qpsscale.state.repeat_count IS 'evaluations since last_verdict_at that came to the same verdict';
 COMMENT ON COLUMN qpsscale.state.latest_capacity IS 'desired capacity as the cloud said last';
@@ -205,8 +205,8 @@ COMMENT ON COLUMN qpsscale.state.latest_max IS 'the cloud''s upper limit';
 COMMENT ON COLUMN qpsscale.state.latest_optimal IS 'optimal number of instances within the limits';
 COMMENT ON COLUMN qpsscale.state.reference_qps IS 'load before a suspicious drop that is being held';
 COMMENT ON COLUMN qpsscale.state.drop_seen_at IS 'since when a suspicious drop is being held';
-COMMENT ON COLUMN qpsscale.state.recommended_until IS 'stabilization window: last time of each recommendation; infinity = as of latest_qps_at';
-COMMENT ON COLUMN qpsscale.state.recommended IS 'stabilization window: the recommendations';
+COMMENT ON COLUMN qpsscale.state.recommended_until IS 'stabilization window: until when each number in recommended was the recommendation; infinity = until latest_qps_at';
+COMMENT ON COLUMN qpsscale.state.recommended IS 'stabilization window: the numbers of instances that were recommended';
 COMMENT ON COLUMN qpsscale.state.last_action IS 'last verdict: none, scale_up or scale_down';
 COMMENT ON COLUMN qpsscale.state.last_reason IS 'last verdict: why; the README explains each reason';
 COMMENT ON COLUMN qpsscale.state.last_blocker IS 'last verdict: what held a wanted action back';
@@ -216,9 +216,9 @@ COMMENT ON COLUMN qpsscale.state.last_verdict_at IS 'when the verdict last chang
 COMMENT ON COLUMN qpsscale.state.last_evaluation_id IS 'row of qpsscale.evaluations that explains the last verdict';
 COMMENT ON COLUMN qpsscale.state.blocked_until IS 'when the blocker ends, if that is known';
 COMMENT ON COLUMN qpsscale.state.cooldown_until IS 'latest end of a cooldown, for display';
-COMMENT ON COLUMN qpsscale.state.last_scale_up_at IS 'last growth that was accepted or seen';
-COMMENT ON COLUMN qpsscale.state.last_scale_down_at IS 'last shrinking that was accepted or seen';
-COMMENT ON COLUMN qpsscale.state.last_action_at IS 'last change of any kind that was accepted or seen';
+COMMENT ON COLUMN qpsscale.state.last_scale_up_at IS 'last growth: ours when the cloud accepted it, that of others when it was seen';
+COMMENT ON COLUMN qpsscale.state.last_scale_down_at IS 'last shrinking: ours when the cloud accepted it, that of others when it was seen';
+COMMENT ON COLUMN qpsscale.state.last_action_at IS 'last change of any kind: ours when the cloud accepted it, that of others when it was seen';
 COMMENT ON COLUMN qpsscale.state.consecutive_errors IS 'failed evaluations or actions in a row; a success resets it';
 COMMENT ON COLUMN qpsscale.state.circuit_open_until IS 'no action before this time, after repeated refusals';
 COMMENT ON COLUMN qpsscale.state.last_error IS 'last error; NULL after a success';
@@ -227,7 +227,7 @@ COMMENT ON COLUMN qpsscale.state.suspended_direction IS 'both, up or down';
 COMMENT ON COLUMN qpsscale.state.suspended_until IS 'end of the suspension; NULL = until resumed';
 COMMENT ON COLUMN qpsscale.state.suspended_reason IS 'why it was suspended';
 COMMENT ON COLUMN qpsscale.state.suspended_by IS 'who suspended it';
-COMMENT ON COLUMN qpsscale.state.created_at IS 'row made';
+COMMENT ON COLUMN qpsscale.state.created_at IS 'when the row was made';
 
 ------------------------------------------------------------------------------
 -- Activities, evaluations, errors: the audit trail
@@ -277,31 +277,31 @@ CREATE INDEX activities_history_idx
 
 COMMENT ON TABLE qpsscale.activities IS
 	'one row per action: the intent first, committed before the call, then its outcome';
-COMMENT ON COLUMN qpsscale.activities.id IS 'identity';
+COMMENT ON COLUMN qpsscale.activities.id IS 'number, rising with time';
 COMMENT ON COLUMN qpsscale.activities.resource_group_id IS 'the group; it may be gone since';
 COMMENT ON COLUMN qpsscale.activities.activity_key IS '<group>-<desired>-<time bucket>-<attempt>, dry runs prefixed dry-';
 COMMENT ON COLUMN qpsscale.activities.requested_at IS 'when the intent was written';
 COMMENT ON COLUMN qpsscale.activities.action IS 'scale_up or scale_down';
-COMMENT ON COLUMN qpsscale.activities.delta IS 'instances added (positive) or removed';
+COMMENT ON COLUMN qpsscale.activities.delta IS 'instances added (positive) or removed (negative)';
 COMMENT ON COLUMN qpsscale.activities.desired_capacity IS 'absolute number written to the cloud';
-COMMENT ON COLUMN qpsscale.activities.status IS 'requested, accepted, unknown; finally successful, failed, superseded or dry_run';
+COMMENT ON COLUMN qpsscale.activities.status IS 'requested: intent written; unknown: no answer to the call; accepted: under way; at the end successful, failed, superseded or dry_run';
 COMMENT ON COLUMN qpsscale.activities.reason IS 'reason of the decision';
 COMMENT ON COLUMN qpsscale.activities.response IS 'the cloud''s request id';
 COMMENT ON COLUMN qpsscale.activities.error_message IS 'why it failed or is unknown';
 COMMENT ON COLUMN qpsscale.activities.eval_qps IS 'load that was decided on';
-COMMENT ON COLUMN qpsscale.activities.eval_capacity IS 'desired capacity before';
-COMMENT ON COLUMN qpsscale.activities.target_qps IS 'target of the policy then';
-COMMENT ON COLUMN qpsscale.activities.policy_version IS 'version of the policy then';
+COMMENT ON COLUMN qpsscale.activities.eval_capacity IS 'desired capacity before the action';
+COMMENT ON COLUMN qpsscale.activities.target_qps IS 'target_qps of the policy that decided';
+COMMENT ON COLUMN qpsscale.activities.policy_version IS 'version of the policy that decided';
 COMMENT ON COLUMN qpsscale.activities.evaluation_id IS 'row of qpsscale.evaluations that explains it';
 COMMENT ON COLUMN qpsscale.activities.evaluator_pid IS 'process that wrote the intent: only it may send the call';
 COMMENT ON COLUMN qpsscale.activities.evaluator_started_at IS 'start of that process';
 COMMENT ON COLUMN qpsscale.activities.accepted_at IS 'when the cloud accepted it';
 COMMENT ON COLUMN qpsscale.activities.finished_at IS 'when it reached its final status';
-COMMENT ON COLUMN qpsscale.activities.created_at IS 'row made';
+COMMENT ON COLUMN qpsscale.activities.created_at IS 'when the row was made';
 COMMENT ON INDEX qpsscale.activities_in_flight_key IS
 	'at most one activity of a group is in flight';
 COMMENT ON INDEX qpsscale.activities_open_idx IS
-	'finds the few open activities';
+	'finds the activities that are not at their end yet';
 COMMENT ON INDEX qpsscale.activities_history_idx IS
 	'history of one group';
 
@@ -322,7 +322,7 @@ CREATE INDEX evaluations_history_idx
 
 COMMENT ON TABLE qpsscale.evaluations IS
 	'one row per change of verdict, with everything that led to it; insert-only';
-COMMENT ON COLUMN qpsscale.evaluations.id IS 'identity';
+COMMENT ON COLUMN qpsscale.evaluations.id IS 'number, rising with time';
 COMMENT ON COLUMN qpsscale.evaluations.resource_group_id IS 'the group; it may be gone since';
 COMMENT ON COLUMN qpsscale.evaluations.evaluated_at IS 'when it was decided';
 COMMENT ON COLUMN qpsscale.evaluations.action IS 'none, scale_up or scale_down';
@@ -348,7 +348,7 @@ CREATE INDEX errors_history_idx
 
 COMMENT ON TABLE qpsscale.errors IS
 	'what went wrong; an error that repeats from tick to tick is recorded once';
-COMMENT ON COLUMN qpsscale.errors.id IS 'identity';
+COMMENT ON COLUMN qpsscale.errors.id IS 'number, rising with time';
 COMMENT ON COLUMN qpsscale.errors.resource_group_id IS 'the group; NULL when it concerns all';
 COMMENT ON COLUMN qpsscale.errors.source IS 'load, capacity, activities, in_service, set_capacity, account, policy or database';
 COMMENT ON COLUMN qpsscale.errors.message IS 'what happened, without any secret';
@@ -373,11 +373,11 @@ CREATE TABLE qpsscale.armed (
 COMMENT ON TABLE qpsscale.armed IS
 	'the one database and the hosts on which it may change anything in the cloud; written by qpsscale_arm() only';
 COMMENT ON COLUMN qpsscale.armed.singleton IS 'at most one row';
-COMMENT ON COLUMN qpsscale.armed.system_identifier IS 'of the cluster that was armed';
-COMMENT ON COLUMN qpsscale.armed.database_oid IS 'of the database that was armed';
+COMMENT ON COLUMN qpsscale.armed.system_identifier IS 'cluster that was armed';
+COMMENT ON COLUMN qpsscale.armed.database_oid IS 'database that was armed';
 COMMENT ON COLUMN qpsscale.armed.hosts IS 'host identities on which it is armed';
-COMMENT ON COLUMN qpsscale.armed.armed_at IS 'when';
-COMMENT ON COLUMN qpsscale.armed.armed_by IS 'by whom';
+COMMENT ON COLUMN qpsscale.armed.armed_at IS 'when it was armed';
+COMMENT ON COLUMN qpsscale.armed.armed_by IS 'who armed it';
 
 ------------------------------------------------------------------------------
 -- What pg_dump keeps: users' data with its sequences
@@ -1039,7 +1039,7 @@ COMMENT ON COLUMN qpsscale.status.action IS 'last verdict';
 COMMENT ON COLUMN qpsscale.status.reason IS 'why';
 COMMENT ON COLUMN qpsscale.status.blocked_until IS 'when the blocker ends, if that is known';
 COMMENT ON COLUMN qpsscale.status.open_activity IS 'status of the activity that is under way';
-COMMENT ON COLUMN qpsscale.status.last_evaluated_at IS 'last time it was decided';
+COMMENT ON COLUMN qpsscale.status.last_evaluated_at IS 'when the group was last evaluated';
 COMMENT ON COLUMN qpsscale.status.since IS 'since when the verdict is the same';
 COMMENT ON COLUMN qpsscale.status.error IS 'last error';
 COMMENT ON COLUMN qpsscale.status.problems IS 'what stops this database from being scaled; qpsscale.problems() has the remedies';
