@@ -118,14 +118,24 @@ explain_times(StringInfo out, const QpsscaleGroup *group)
 	qpsscale_json_close(out, '}');
 }
 
+/* An evaluation that could not even begin is explained by its error. */
+static const char *
+summary(const QpsscaleGroup *group)
+{
+	if (group->decision.reason == QS_REASON_EVALUATION_ERROR &&
+		group->error_message != NULL)
+		return psprintf("The group could not be evaluated: %s.",
+						group->error_message);
+	return qs_reason_explanation(group->decision.reason);
+}
+
 void
 qpsscale_explain(StringInfo out, const char *key, const QpsscaleGroup *group)
 {
 	const QsDecision *decision = &group->decision;
 
 	qpsscale_json_open(out, key, '{');
-	qpsscale_json_text(out, "summary",
-					   qs_reason_explanation(decision->reason));
+	qpsscale_json_text(out, "summary", summary(group));
 	qpsscale_json_open(out, "inputs", '{');
 	explain_load(out, group);
 	explain_capacity(out, group);

@@ -161,6 +161,9 @@ subtest 'a secret in a file' => sub {
 		my $before = $cloud->control('GET', 'log?limit=1')->{last};
 		my $result = fails($id, $error, $what);
 		is($result->{reason}, 'evaluation_error', "$what: with the right reason");
+		is( $result->{explanation}->{summary},
+			"The group could not be evaluated: $result->{error}.",
+			"$what: and the explanation says the same");
 		like($result->{error}, qr/files/, "$what: it names the account");
 		is_deeply($cloud->log($before), [], "$what: no request was made");
 	}
