@@ -477,6 +477,36 @@ run_stages(Cycle *cycle)
 	}
 }
 
+/*
+ * Every group has finished, but a call may be open all the same: a page of a
+ * listing whose groups other pages have named, say.  Its reply must not come
+ * in the next cycle, when what it belongs to is gone.  It gets the grace that
+ * stragglers get, because cancelling it costs its connection.
+ */
+static void
+await_last_replies(Cycle *cycle)
+{
+	Observer   *observer = &cycle->observer;
+
+	while (observer->pending > 0)
+	{
+		int64		now_ms = qs_net_now_ms();
+		int64		grace_ms = Max(GRACE_MS, observer->last_reply_ms -
+								   cycle->started_ms);
+		int64		left_ms = Min(observer->last_reply_ms + grace_ms,
+								  observer->deadline_ms) - now_ms;
+
+		if (left_ms <= 0)
+		{
+			qpsscale_observe_abandon(observer, cycle->snapshot->groups,
+									 cycle->snapshot->n_groups);
+			return;
+		}
+		qpsscale_worker_wait(left_ms);
+		qpsscale_observe_collect(observer);
+	}
+}
+
 /* ----------
  * Preparation
  * ----------
@@ -596,6 +626,7 @@ run(Cycle *cycle)
 	qpsscale_observe(&cycle->observer, cycle->snapshot->groups,
 					 cycle->snapshot->n_groups);
 	run_stages(cycle);
+	await_last_replies(cycle);
 	cleanse(cycle->snapshot);
 }
 

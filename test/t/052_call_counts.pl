@@ -158,6 +158,32 @@ subtest 'warm ticks open no connection' => sub {
 	cmp_ok($opened, '<=', 64, 'and it never had more than its limit');
 };
 
+subtest 'a reply never reaches into the next tick' => sub {
+	my $pid = worker_pid($node);
+
+	# Of the three pages of the region the last holds none of these groups.
+	$cloud->set_options(result_order => 'given');
+	enable_only('account_51');
+	run_ticks(2);
+	$cloud->fault({ kind => 'delay', skip => 2, params => { ms => 900 },
+			match => { action => 'DescribeScalingGroups' } });
+	my $seen = run_ticks(3);
+	my ($late) = grep { ($_->{fault} // '') eq 'delay' } @{ $seen->{log} };
+
+	ok(defined $late, 'a page that nobody waits for came late');
+	is($late->{status}, undef, 'its call was given up at the end of its tick')
+	  if defined $late;
+	is(worker_pid($node), $pid, 'the worker is the same as before');
+	is( sql("SELECT string_agg(DISTINCT last_reason, ' ')"
+			  . " FROM qpsscale.state s JOIN qpsscale.resource_groups g"
+			  . " ON g.id = s.resource_group_id WHERE g.enabled"),
+		'optimal_instance_count_reached', 'and every group was decided');
+	$cloud->clear_faults;
+	$cloud->set_options(result_order => 'mixed');
+	enable_only("account_$GROUPS");
+	run_ticks(1);
+};
+
 subtest 'a metric is asked no more often than it is published' => sub {
 	setting('qpsscale.metric_resolution', '1d');
 	my $seen = run_ticks(4);
