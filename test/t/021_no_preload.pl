@@ -209,12 +209,33 @@ $node->stop;
 my ($loaded) = QpsscaleNode->start(
 	name => 'preloaded',
 	cloud => $cloud,
-	settings => { max_worker_processes => 8 });
+	settings => {
+		max_worker_processes => 8,
+		'qpsscale.cycle_deadline' => "'2s'"
+	});
 my $group = add_group($loaded, $cloud, 'loaded', desired => 1);
 
 wait_for($loaded,
 	"SELECT last_reason FROM qpsscale.state WHERE resource_group_id = $group",
 	'metrics_unavailable', 'with preload the resident worker evaluates');
+# ---- a call that comes while the worker is busy ----
+
+$cloud->fault(
+	{
+		kind => 'hang',
+		match => { action => 'GetMetricData', alb_id => 'alb-loaded' }
+	});
+wait_for($loaded, 'SELECT state FROM qpsscale.stat_worker',
+	'observing', 'a tick is under way');
+my $due = $loaded->safe_psql('postgres',
+	'SELECT ticks FROM qpsscale.stat_worker');
+reload_with($loaded, 'qpsscale.interval' => "'60s'");
+my $took = seconds_for(sub { evaluate($loaded, $group) });
+cmp_ok($took, '<', 20, 'a call that comes meanwhile is served right after it');
+is( $loaded->safe_psql('postgres', 'SELECT ticks FROM qpsscale.stat_worker'),
+	$due + 1, 'without another tick between');
+reload_with($loaded, 'qpsscale.interval' => "'1s'");
+
 $libraries = libraries_after_evaluate($loaded, $group);
 unlike($libraries, qr/libcurl|libjansson|qpsscale_worker/,
 	'a backend of a preloaded server has no libcurl either');
@@ -228,7 +249,7 @@ is( answers_to_a_crowd($loaded, $group),
 	'50 calls at once all answer with preload as well');
 is( $loaded->safe_psql('postgres',
 		'SELECT requests_served FROM qpsscale.stat_worker'),
-	'51', 'and the resident worker served them all');
+	'52', 'and the resident worker served them all');
 $loaded->stop;
 
 done_testing();
