@@ -10,6 +10,7 @@
  */
 #include "cloud/byteplus.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -154,17 +155,86 @@ learn_skew(QsRegionMemory *memory, const QsHttpReply *reply, int64_t now_us)
 	memory->skew_s = llabs(difference) >= 2 ? difference : 0;
 }
 
+/* How long the word or number is that starts here; 0 for anything else. */
+static size_t
+token_length(const char *text, size_t length)
+{
+	size_t		n = 0;
+
+	while (n < length && (isalnum((unsigned char) text[n]) ||
+						  text[n] == '+' || text[n] == '-' || text[n] == '.'))
+		n++;
+	return n;
+}
+
+/* NaN and infinities as several libraries write them, and 1e999. */
+static bool
+is_no_double(const char *token, size_t n)
+{
+	static const char *const words[] = {"NaN", "-NaN", "nan", "Infinity",
+	"-Infinity", "inf", "-inf"};
+	char		number[64];
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (strlen(words[i]) == n && memcmp(words[i], token, n) == 0)
+			return true;
+	if (n >= sizeof(number) ||
+		!(isdigit((unsigned char) token[0]) || token[0] == '-'))
+		return false;
+	memcpy(number, token, n);
+	number[n] = '\0';
+	return isinf(strtod(number, NULL));
+}
+
+/*
+ * A copy in which values that are no double read null, blanks filling what is
+ * left of them: one broken series must not cost the other 49 of its reply.
+ */
+static char *
+without_broken_numbers(QsArena *arena, const QsHttpReply *reply)
+{
+	size_t		length = reply->body_length;
+	char	   *copy = qs_arena_strndup(arena, reply->body, length);
+	bool		in_string = false;
+
+	if (copy == NULL || memchr(reply->body, '\0', length) != NULL)
+		return NULL;
+	for (size_t i = 0; i < length; i++)
+	{
+		size_t		n;
+
+		if (in_string && copy[i] == '\\')
+			i++;
+		else if (copy[i] == '"')
+			in_string = !in_string;
+		else if (!in_string &&
+				 (n = token_length(copy + i, length - i)) > 0)
+		{
+			if (n >= 3 && is_no_double(copy + i, n))
+			{
+				/* where null does not fit, another thing that is no number */
+				memset(copy + i, ' ', n);
+				memcpy(copy + i, n >= 4 ? "null" : "[ ]", n >= 4 ? 4 : 3);
+			}
+			i += n - 1;
+		}
+	}
+	return copy;
+}
+
 /*
  * A complete document or NULL.  jansson refuses bytes that are not UTF-8 and
- * more than 2,048 levels.  An integer beyond 64 bits would cost the whole
- * reply, so such a document is read again with all integers as doubles: then
- * only the group that it belongs to is lost.
+ * more than 2,048 levels.  A number that no integer or double holds would cost
+ * the whole reply, so such a document is read again: with all integers as
+ * doubles, then without what is no double either.  Only the group that the
+ * number belongs to is lost.
  */
 static json_t *
-load_document(const QsHttpReply *reply)
+load_document(QsArena *arena, const QsHttpReply *reply)
 {
 	json_error_t problem;
 	json_t	   *root;
+	char	   *copy;
 
 	if (reply->body == NULL || reply->body_length == 0)
 		return NULL;
@@ -173,6 +243,12 @@ load_document(const QsHttpReply *reply)
 	if (root == NULL && json_error_code(&problem) ==
 		json_error_numeric_overflow)
 		root = json_loadb(reply->body, reply->body_length,
+						  JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &problem);
+	if (root == NULL &&
+		(json_error_code(&problem) == json_error_numeric_overflow ||
+		 json_error_code(&problem) == json_error_invalid_syntax) &&
+		(copy = without_broken_numbers(arena, reply)) != NULL)
+		root = json_loadb(copy, reply->body_length,
 						  JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &problem);
 	return root;
 }
@@ -319,20 +395,26 @@ set_complaint(const QsBytePlusCall *call, const QsHttpReply *reply,
 /*
  * A refusal because of the time can be mended at once if this call was signed
  * before the skew was known: signs it again, for the right time.
+ *
+ * A skew that the cloud refuses without showing a clock of its own may have
+ * been a proxy's: it is forgotten, or nothing would ever correct it.
  */
 static void
-mend_time(QsArena *arena, QsBytePlusCall *call, int64_t now_us,
-		  QsError *error)
+mend_time(QsArena *arena, QsBytePlusCall *call, const QsHttpReply *reply,
+		  int64_t now_us, QsError *error)
 {
-	const QsRegionMemory *memory = call->base.memory;
+	QsRegionMemory *memory = call->base.memory;
 	QsError		ignored;
 	bool		about_time;
 
 	about_time = has_prefix(error->code, "InvalidTimestamp") ||
 		(call->base.kind == QS_CALL_LOAD &&
 		 has_prefix(error->code, "InvalidParameter"));
-	if (error->class != QS_ERROR_TERMINAL || !about_time || memory == NULL ||
-		llabs(memory->skew_s - call->signed_skew_s) < 2)
+	if (error->class != QS_ERROR_TERMINAL || !about_time || memory == NULL)
+		return;
+	if (reply->date_epoch_s < 0 && has_prefix(error->code, "InvalidTimestamp"))
+		memory->skew_s = 0;
+	if (llabs(memory->skew_s - call->signed_skew_s) < 2)
 		return;
 	if (call->base.kind == QS_CALL_LOAD &&
 		!qs_byteplus_load_body(arena, call, now_us, &ignored))
@@ -354,7 +436,7 @@ qs_byteplus_reply_open(QsArena *arena, QsBytePlusCall *call,
 
 	qs_error_clear(error);
 	learn_skew(call->base.memory, reply, now_us);
-	root = load_document(reply);
+	root = load_document(arena, reply);
 	metadata = json_object_get(root, "ResponseMetadata");
 
 	if (json_is_object(root) &&
@@ -379,7 +461,7 @@ qs_byteplus_reply_open(QsArena *arena, QsBytePlusCall *call,
 				  qs_json_text(json_object_get(metadata, "RequestId")),
 				  error);
 	json_decref(root);
-	mend_time(arena, call, now_us, error);
+	mend_time(arena, call, reply, now_us, error);
 	return NULL;
 }
 
