@@ -49,6 +49,7 @@ typedef struct QsBytePlusCall
 	const char *query;
 	int64_t		signed_skew_s;	/* what memory->skew_s was when signing */
 	QsIdIndex	ids;			/* LOAD, and CAPACITY by id */
+	bool		asked_again;	/* LOAD: follows a call for the same ids */
 	QsListing  *listing;		/* CAPACITY by page */
 	int			in_service_before;	/* counted by the call before this one */
 } QsBytePlusCall;

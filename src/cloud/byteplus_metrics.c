@@ -163,25 +163,41 @@ qs_byteplus_ask_load(QsArena *arena, const QsBatch *batch,
 	return true;
 }
 
-/* A refusal that one id may have caused: ask for each half alone. */
+/* Asks again for the same load balancers, so many by each call. */
 static bool
-ask_halves(QsArena *arena, QsBytePlusCall *call, int64_t now_us,
-		   QsCallList *follow_up, QsError *error)
+ask_again(QsArena *arena, QsBytePlusCall *call, int ids_each, int64_t now_us,
+		  QsCallList *follow_up, QsError *error)
 {
 	QsBatch		batch = qs_byteplus_batch_of(&call->base);
 	int64_t		window_s = call->base.window_end_s -
 		call->base.window_start_s;
-	int			half = (call->ids.n_ids + 1) / 2;
 
-	for (int from = 0; from < call->ids.n_ids; from += half)
+	for (int from = 0; from < call->ids.n_ids; from += ids_each)
 	{
-		QsIdIndex	slice = qs_id_index_slice(&call->ids, from, half);
+		QsIdIndex	slice = qs_id_index_slice(&call->ids, from, ids_each);
+		QsCall	   *next;
 
 		if (!add_load_call(arena, &batch, &slice, window_s,
 						   call->base.period_s, now_us, follow_up, error))
 			return false;
+		next = follow_up->calls[follow_up->n_calls - 1];
+		qs_byteplus_call(next)->asked_again = true;
 	}
 	return true;
+}
+
+/*
+ * Was the window placed by a clock that this very reply has shown to be wrong?
+ * Its points would be too old, or not yet complete.  Only once: a clock that
+ * differs with each reply tells nothing.
+ */
+static bool
+window_is_misplaced(const QsBytePlusCall *call)
+{
+	const QsRegionMemory *memory = call->base.memory;
+
+	return memory != NULL && !call->asked_again &&
+		llabs(memory->skew_s - call->signed_skew_s) >= call->base.period_s;
 }
 
 static bool
@@ -436,9 +452,17 @@ qs_byteplus_parse_load(QsArena *arena, QsBytePlusCall *call,
 
 	if (root == NULL)
 	{
+		/* one id may have caused the refusal: each half is asked for alone */
 		if (call->ids.n_ids > 1 && qs_byteplus_blames_an_id(error))
-			return ask_halves(arena, call, now_us, follow_up, error);
+			return ask_again(arena, call, (call->ids.n_ids + 1) / 2, now_us,
+							 follow_up, error);
 		return false;
+	}
+	if (window_is_misplaced(call))
+	{
+		json_decref(root);
+		return ask_again(arena, call, call->ids.n_ids, now_us, follow_up,
+						 error);
 	}
 	result = qs_byteplus_result(root, error);
 	series = json_object_get(json_object_get(result, "Data"),
