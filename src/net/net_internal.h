@@ -111,6 +111,7 @@ struct QsCall
 	QsCall *prev; /* in lane */
 	QsCallState state;
 	bool sent;
+	bool fresh; /* the last attempt's connection was of no use */
 	int attempts;
 	int shortages; /* times it met a lack of descriptors */
 	int request_timeout_ms;

@@ -179,6 +179,9 @@ qs_transfer_conclude(QsTransfer *transfer, CURLcode code)
 				detail = curl_easy_strerror(code);
 			break;
 	}
+	call->fresh = call->failure == QS_FAILURE_RESET ||
+		call->failure == QS_FAILURE_RESENT ||
+		call->failure == QS_FAILURE_TIMEOUT;
 	if (!call->sent && call->failure != QS_FAILURE_DESCRIPTORS)
 		host->proven = false;
 	free(call->detail);

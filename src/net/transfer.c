@@ -180,6 +180,8 @@ set_fixed_options(QsTransfer *transfer)
 	SET(CURLOPT_REDIR_PROTOCOLS, 0L);
 #endif
 	SET(CURLOPT_FOLLOWLOCATION, 0L);
+	/* Nobody may compress then (RFC 9110, 12.5.3); who does is understood. */
+	SET(CURLOPT_ACCEPT_ENCODING, "identity");
 	SET(CURLOPT_PROXY, "");
 	SET(CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
 	SET(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
@@ -390,6 +392,15 @@ set_call_options(QsTransfer *transfer, QsCall *call, int64_t now_ms)
 	SET(CURLOPT_URL, call->request->url);
 	SET(CURLOPT_TIMEOUT_MS, timeout);
 	SET(CURLOPT_CONNECTTIMEOUT_MS, timeout);
+#ifdef QS_CURL_HAS_PREREQ
+
+	/*
+	 * What cost this call its connection (a server that gives each a number
+	 * of requests, a firewall that forgot them all) is likely true of the
+	 * other idle ones: three attempts must not meet three of those.
+	 */
+	SET(CURLOPT_FRESH_CONNECT, call->fresh ? 1L : 0L);
+#endif
 
 	/*
 	 * Waiting for a connection that may turn out to be HTTP/2 pays over TLS,

@@ -166,6 +166,21 @@ behave(ServerConnection *c, const char *path, const char *whole)
 		server_close(c);
 		return true;
 	}
+	if (strncmp(path, "/compressed", 11) == 0)
+	{
+		static const char body[] =
+			"\037\213\010\000\000\000\000\000\002\003\253\126"
+			"\312\317\126\262\122\050\051\052\115\255\005\000"
+			"\306\031\253\027\014\000\000\000";
+		int n = snprintf(headers, sizeof(headers),
+						 "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n"
+						 "Content-Length: %zu\r\n\r\n",
+						 sizeof(body) - 1);
+
+		server_send(c, headers, (size_t) n);
+		server_send(c, body, sizeof(body) - 1);
+		return false;
+	}
 	if (strncmp(path, "/garbage", 8) == 0)
 	{
 		server_send(c, "220 this is not HTTP\r\n\r\n", 24);

@@ -416,6 +416,47 @@ nothing_is_sent_twice_behind_our_back(void **state)
 	net = NULL;
 }
 
+/* Four idle connections, all of which the server drops when they are used. */
+static void
+a_repeated_call_does_not_meet_the_next_dead_connection(void **state)
+{
+	QsNetLimits limits = limits_of(5000, 3000);
+	Call calls[4];
+	QsNetResult result;
+	QsError transient = {.class = QS_ERROR_TRANSIENT, .retry_after_ms = 0};
+	int i;
+
+	(void) state;
+	start_net(4);
+	memset(calls, 0, sizeof(calls));
+	for (i = 0; i < 4; i++)
+		submit(&calls[i], "/slow/50", &limits);
+	run();
+	assert_int_equal(stats_of().connections_open, 4);
+
+	memset(calls, 0, sizeof(calls));
+	submit(&calls[0], "/drop-second", &limits);
+	while (take_one(&result) == NULL)
+		wait_and_drive(1000);
+	assert_string_equal(calls[0].outcome.error.code, "reset");
+	assert_true(qs_net_retry(net, &transient));
+	run();
+	assert_true(calls[0].outcome.ok);
+	assert_int_equal(calls[0].outcome.attempts, 2);
+}
+
+static void
+no_compression_is_asked_for_but_it_is_understood(void **state)
+{
+	Call call;
+
+	(void) state;
+	start_net(1);
+	assert_non_null(strstr(get(&call, "/echo")->body,
+						   "\r\nAccept-Encoding: identity\r\n"));
+	assert_string_equal(get(&call, "/compressed")->body, "{\"ok\": true}");
+}
+
 static void
 resolver_threads_have_their_signals_blocked(void **state)
 {
@@ -478,6 +519,8 @@ main(void)
 		TEST(proxies_and_netrc_of_the_environment_are_ignored),
 		TEST(a_connection_closed_while_idle_costs_no_call),
 		TEST(nothing_is_sent_twice_behind_our_back),
+		TEST(a_repeated_call_does_not_meet_the_next_dead_connection),
+		TEST(no_compression_is_asked_for_but_it_is_understood),
 		TEST(resolver_threads_have_their_signals_blocked),
 	};
 
