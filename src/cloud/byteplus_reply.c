@@ -479,6 +479,15 @@ qs_byteplus_result(json_t *root, QsError *error)
 	return result;
 }
 
+/* "ScalingGroupNotFound", "InvalidId.NotExist": each product has its own. */
+static bool
+says_not_found(const char *code)
+{
+	return (strstr(code, "NotFound") != NULL ||
+			strstr(code, "NotExist") != NULL) &&
+		!has_prefix(code, "ServiceNotFound");
+}
+
 /* A complaint about time or period concerns the whole request. */
 bool
 qs_byteplus_blames_an_id(const QsError *error)
@@ -490,7 +499,7 @@ qs_byteplus_blames_an_id(const QsError *error)
 		!has_prefix(error->code, "InvalidInstance") &&
 		!has_prefix(error->code, "InvalidResource") &&
 		!has_prefix(error->code, "InvalidScalingGroup") &&
-		!has_prefix(error->code, "NotFound"))
+		!says_not_found(error->code))
 		return false;
 	return strstr(error->code, "Time") == NULL &&
 		strstr(error->code, "Period") == NULL &&

@@ -477,20 +477,37 @@ no_rows_is_not_found_and_no_array_is_malformed(void **state)
 static void
 a_refused_batch_is_halved(void **state)
 {
-	Cloud	   *cloud = cloud_new(10);
+	static const struct
+	{
+		int			status;
+		const char *code;
+		int			calls;		/* that follow, 0 = the refusal is final */
+	}			cases[] = {
+		{404, "NotFound.ScalingGroup", 2},
+		{400, "InvalidScalingGroup.NotFound", 2},
+		{404, "ScalingGroupNotFound", 2},
+		{400, "ErrScalingGroupNotExist", 2},
+		{404, "ServiceNotFound", 0},
+		{403, "AccessDenied", 0},
+	};
 
 	(void) state;
-	observe(cloud, 300);
-	assert_true(answer(cloud, call_of(cloud, QS_CALL_CAPACITY), 404,
-					   "{\"ResponseMetadata\":{\"Error\":{\"Code\":"
-					   "\"NotFound.ScalingGroup\"}}}"));
-	assert_int_equal(cloud->follow_up.n_calls, 2);
-	assert_int_equal(cloud->follow_up.calls[0]->n_targets, 5);
-	assert_int_equal(cloud->follow_up.calls[1]->n_targets, 5);
-	assert_false(answer(cloud, call_of(cloud, QS_CALL_CAPACITY), 403,
-						"{\"ResponseMetadata\":{\"Error\":{\"Code\":"
-						"\"AccessDenied\"}}}"));
-	cloud_free(cloud);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		Cloud	   *cloud = cloud_new(10);
+		char		body[128];
+
+		print_message("  %s\n", cases[i].code);
+		snprintf(body, sizeof(body), "{\"ResponseMetadata\":{\"Error\":{"
+				 "\"Code\":\"%s\"}}}", cases[i].code);
+		observe(cloud, 300);
+		assert_int_equal(answer(cloud, call_of(cloud, QS_CALL_CAPACITY),
+								cases[i].status, body), cases[i].calls > 0);
+		assert_int_equal(cloud->follow_up.n_calls, cases[i].calls);
+		for (int c = 0; c < cases[i].calls; c++)
+			assert_int_equal(cloud->follow_up.calls[c]->n_targets, 5);
+		cloud_free(cloud);
+	}
 }
 
 int
