@@ -42,7 +42,7 @@ DATA = sql/qpsscale--1.0.0.sql $(wildcard sql/qpsscale--*--*.sql)
 
 # qpsscale.so: what every backend may load.
 MODULE_big = qpsscale
-HOST_PG = module settings shared launcher oneshot functions accounts
+HOST_PG = module settings shared launcher databases oneshot functions accounts
 OBJS = $(HOST_PG:%=src/pg/%.o)
 
 # qpsscale_worker.so: what only worker processes load, which is all the rest.

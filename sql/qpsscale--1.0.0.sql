@@ -667,6 +667,14 @@ SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION qpsscale.restart_required() IS
 	'were the library files replaced under the running server?';
 
+CREATE FUNCTION qpsscale.wake_launcher()
+RETURNS void
+AS 'MODULE_PATHNAME', 'qpsscale_wake_launcher'
+LANGUAGE C VOLATILE
+SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION qpsscale.wake_launcher() IS
+	'starts the worker of this database, if it is listed, as soon as the transaction commits';
+
 CREATE FUNCTION qpsscale.stat_worker_rows(
 	OUT database text, OUT pid integer, OUT state text,
 	OUT started_at timestamptz, OUT heartbeat_at timestamptz,
@@ -1086,13 +1094,14 @@ REVOKE ALL ON FUNCTION
 FROM PUBLIC;
 
 ------------------------------------------------------------------------------
--- Say at once when nothing will happen by itself
+-- Start at once, and say so when nothing will happen by itself
 ------------------------------------------------------------------------------
 
 DO $$
 DECLARE
 	p record;
 BEGIN
+	PERFORM qpsscale.wake_launcher();
 	FOR p IN SELECT * FROM qpsscale.problems() LOOP
 		IF p.problem LIKE 'no worker: %' AND p.problem NOT LIKE '%not running' THEN
 			RAISE NOTICE '%', p.problem USING HINT = p.hint;

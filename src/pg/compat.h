@@ -10,8 +10,12 @@
 #ifndef QPSSCALE_COMPAT_H
 #define QPSSCALE_COMPAT_H
 
+#include "catalog/pg_database.h"
+#include "catalog/pg_tablespace.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "storage/latch.h"
+#include "utils/acl.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 
@@ -63,6 +67,29 @@ qpsscale_create_wait_event_set(int n_events)
 	return CreateWaitEventSet(NULL, n_events);
 #else
 	return CreateWaitEventSet(TopMemoryContext, n_events);
+#endif
+}
+
+/* 16: one function checks the rights on objects of any kind. */
+static inline bool
+qpsscale_owns_database(Oid database)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(DatabaseRelationId, database, GetUserId());
+#else
+	return pg_database_ownercheck(database, GetUserId());
+#endif
+}
+
+static inline bool
+qpsscale_may_create_in_tablespace(Oid tablespace)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(TableSpaceRelationId, tablespace, GetUserId(),
+						   ACL_CREATE) == ACLCHECK_OK;
+#else
+	return pg_tablespace_aclcheck(tablespace, GetUserId(),
+								  ACL_CREATE) == ACLCHECK_OK;
 #endif
 }
 

@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -24,6 +25,7 @@
 #include "utils/tuplestore.h"
 
 #include "pg/compat.h"
+#include "pg/databases.h"
 #include "pg/oneshot.h"
 #include "pg/settings.h"
 #include "pg/shared.h"
@@ -36,6 +38,7 @@ PG_FUNCTION_INFO_V1(qpsscale_host_identity);
 PG_FUNCTION_INFO_V1(qpsscale_is_preloaded);
 PG_FUNCTION_INFO_V1(qpsscale_restart_required);
 PG_FUNCTION_INFO_V1(qpsscale_served);
+PG_FUNCTION_INFO_V1(qpsscale_wake_launcher);
 
 #define CHECK_COLUMNS			4	/* of qpsscale_validate() */
 #define STAT_WORKER_COLUMNS		18
@@ -414,4 +417,15 @@ Datum
 qpsscale_served(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(qpsscale_database_is_served(MyDatabaseId));
+}
+
+/* After the commit this database's worker starts at once, not after a pause. */
+Datum
+qpsscale_wake_launcher(PG_FUNCTION_ARGS)
+{
+	char	   *database_name = get_database_name(MyDatabaseId);
+
+	if (qpsscale_shared != NULL && database_name != NULL)
+		qpsscale_databases_changed(database_name);
+	PG_RETURN_VOID();
 }

@@ -33,6 +33,7 @@
 
 #define QPSSCALE_MAX_DATABASES	32
 #define QPSSCALE_MAX_REQUESTS	128 /* waiting for one resident worker */
+#define QPSSCALE_MAX_HOLDS		32	/* commands on databases at a time */
 
 /* SQLSTATEs of our own (class QS); listed in README.md. */
 #define QPSSCALE_ERRCODE_NO_WORKER	MAKE_SQLSTATE('Q','S','0','0','1')
@@ -123,15 +124,31 @@ typedef struct QpsscaleWorkerStats
 	char		last_error[256];
 } QpsscaleWorkerStats;
 
+/* What a backend tells the launcher about a slot; the last word counts. */
+typedef enum QpsscaleOrder
+{
+	QPSSCALE_ORDER_NONE,
+	QPSSCALE_ORDER_RETRY,		/* start the worker now, forget the back-off */
+	QPSSCALE_ORDER_PAUSE		/* the database has gone: try rarely */
+} QpsscaleOrder;
+
 typedef struct QpsscaleWorkerSlot
 {
 	char		database_name[NAMEDATALEN]; /* "" = free */
 	Oid			database;		/* set by the worker once connected */
 	pid_t		pid;			/* 0 = not running */
+	QpsscaleOrder order;
 	QpsscaleWorkerStats stats;
 	int			n_requests;
 	dsm_handle	requests[QPSSCALE_MAX_REQUESTS];
 } QpsscaleWorkerSlot;
+
+/* A database whose worker must stay away while a command needs it. */
+typedef struct QpsscaleHold
+{
+	pid_t		holder;			/* the backend; 0 = free */
+	char		database_name[NAMEDATALEN];
+} QpsscaleHold;
 
 /* In shared memory if preloaded; nothing in it is a pointer to a process. */
 typedef struct QpsscaleShared
@@ -139,6 +156,7 @@ typedef struct QpsscaleShared
 	LWLock	   *lock;
 	pid_t		launcher_pid;
 	bool		restart_required;	/* a worker met a library of another build */
+	QpsscaleHold holds[QPSSCALE_MAX_HOLDS];
 	QpsscaleWorkerSlot slots[QPSSCALE_MAX_DATABASES];
 } QpsscaleShared;
 

@@ -15,10 +15,15 @@
  *	WAITING		due, and registered					RUNNING
  *	WAITING		due, but max_worker_processes		WAITING, due in 5 s
  *				are in use (logged once)
- *	WAITING		reload								WAITING, due now, back-off
- *													forgotten
+ *	WAITING		reload, or a RETRY: CREATE			WAITING, due now, back-off
+ *				EXTENSION was committed, a			forgotten
+ *				command on the database ended
+ *	WAITING		a PAUSE: the database was			WAITING, due in 300 s
+ *				dropped or renamed
+ *	WAITING		a command holds the database		WAITING, until it ends
  *	WAITING		its name has left the list			FREE
- *	RUNNING		ended: no database or extension		WAITING, due in interval,
+ *	RUNNING		ended for such a command			WAITING, due now
+ *	RUNNING		ended: no extension					WAITING, due in interval,
  *													at least 5 s
  *	RUNNING		ended: built apart from us			WAITING, due in 300 s
  *	RUNNING		ended within 5 s					WAITING, due in back-off
@@ -80,6 +85,7 @@ typedef struct Ward
 	int			backoff_ms;		/* the last one; 0 = none */
 	bool		complained;		/* logged that no place was free */
 	bool		wrote_error;	/* the slot's last error is ours */
+	bool		held;			/* a command needs the database for itself */
 } Ward;
 
 static Ward wards[QPSSCALE_MAX_DATABASES];
@@ -190,7 +196,7 @@ register_worker(int slot)
 			sizeof(worker.bgw_function_name));
 	snprintf(worker.bgw_name, sizeof(worker.bgw_name),
 			 "qpsscale worker for %s", ward->name);
-	strlcpy(worker.bgw_type, "qpsscale worker", sizeof(worker.bgw_type));
+	strlcpy(worker.bgw_type, QPSSCALE_WORKER_TYPE, sizeof(worker.bgw_type));
 	memcpy(worker.bgw_extra, &launch, sizeof(launch));
 
 	/* The handle outlives the wake that makes it. */
@@ -282,8 +288,7 @@ delay_after_end(int slot, TimestampTz now)
 	char		state[sizeof(((QpsscaleWorkerStats *) 0)->state)];
 
 	qpsscale_slot_read(slot, NULL, state, NULL);
-	if (strcmp(state, QPSSCALE_STATE_NO_EXTENSION) == 0 ||
-		strcmp(state, QPSSCALE_STATE_NO_DATABASE) == 0)
+	if (strcmp(state, QPSSCALE_STATE_NO_EXTENSION) == 0)
 	{
 		ward->backoff_ms = 0;
 		return Max(qpsscale_settings.interval_ms, FIRST_BACKOFF_MS);
@@ -293,7 +298,8 @@ delay_after_end(int slot, TimestampTz now)
 		ward->backoff_ms = 0;
 		return LAST_BACKOFF_MS;
 	}
-	qpsscale_slot_write(slot, QPSSCALE_STATE_NOT_RUNNING, NULL);
+	if (strcmp(state, QPSSCALE_STATE_NO_DATABASE) != 0)
+		qpsscale_slot_write(slot, QPSSCALE_STATE_NOT_RUNNING, NULL);
 	if (TimestampDifferenceExceeds(ward->started_at, now, SHORT_LIFE_MS))
 	{
 		ward->backoff_ms = 0;
@@ -317,6 +323,18 @@ note_early_end(int slot)
 		write_error(slot, "ended soon after its start, see the server log");
 }
 
+/* It was told to end, or what it ended for has changed since: no failure. */
+static void
+note_end_for_command(int slot)
+{
+	char		state[sizeof(((QpsscaleWorkerStats *) 0)->state)];
+
+	qpsscale_slot_read(slot, NULL, state, NULL);
+	if (strcmp(state, QPSSCALE_STATE_NO_DATABASE) != 0)
+		qpsscale_slot_write(slot, QPSSCALE_STATE_NOT_RUNNING, NULL);
+	wards[slot].backoff_ms = 0;
+}
+
 static void
 end_ward(int slot, TimestampTz now)
 {
@@ -331,7 +349,9 @@ end_ward(int slot, TimestampTz now)
 		ward_becomes_free(slot);
 		return;
 	}
-	if (ward->state == WARD_RUNNING)
+	if (qpsscale_slot_order(slot) != QPSSCALE_ORDER_NONE)
+		note_end_for_command(slot);
+	else if (ward->state == WARD_RUNNING)
 	{
 		delay_ms = delay_after_end(slot, now);
 		if (ward->backoff_ms > 0)
@@ -350,6 +370,55 @@ stop_ward(int slot)
 	wards[slot].state = WARD_STOPPING;
 }
 
+/* ---- commands on databases ---- */
+
+static void
+pause_ward(int slot, TimestampTz now)
+{
+	Ward	   *ward = &wards[slot];
+
+	ereport(LOG,
+			(errmsg("database \"%s\" has been dropped or renamed, its qpsscale worker is not started",
+					ward->name),
+			 errdetail("It is tried again every %d seconds, and when a database of that name is created.",
+					   LAST_BACKOFF_MS / 1000),
+			 errhint("Take it out of qpsscale.databases.")));
+	ward->backoff_ms = LAST_BACKOFF_MS;
+	ward_becomes_waiting(ward, now, LAST_BACKOFF_MS);
+}
+
+/*
+ * What backends have to say of a ward that waits (see databases.c).  Orders
+ * lie until the hold is over: only then is it clear what became of the
+ * database.
+ */
+static void
+heed_backends(int slot, TimestampTz now)
+{
+	Ward	   *ward = &wards[slot];
+	bool		was_held = ward->held;
+
+	ward->held = qpsscale_database_is_held(ward->name);
+	if (ward->held)
+	{
+		if (!was_held)
+			qpsscale_slot_write(slot, QPSSCALE_STATE_HELD, NULL);
+		return;
+	}
+	switch (qpsscale_slot_take_order(slot))
+	{
+		case QPSSCALE_ORDER_NONE:
+			break;
+		case QPSSCALE_ORDER_RETRY:
+			ward->backoff_ms = 0;
+			ward->due_at = now;
+			break;
+		case QPSSCALE_ORDER_PAUSE:
+			pause_ward(slot, now);
+			break;
+	}
+}
+
 /* ---- the loop ---- */
 
 static void
@@ -362,9 +431,10 @@ step_ward(int slot, TimestampTz now)
 		case WARD_FREE:
 			break;
 		case WARD_WAITING:
+			heed_backends(slot, now);
 			if (!ward->listed)
 				ward_becomes_free(slot);
-			else if (ward->due_at <= now)
+			else if (!ward->held && ward->due_at <= now)
 				start_ward(slot, now);
 			break;
 		case WARD_RUNNING:
@@ -389,7 +459,7 @@ sleep_ms(TimestampTz now)
 	{
 		const Ward *ward = &wards[i];
 
-		if (ward->state == WARD_WAITING)
+		if (ward->state == WARD_WAITING && !ward->held)
 			shortest = Min(shortest,
 						   TimestampDifferenceMilliseconds(now, ward->due_at));
 		else if (ward->state == WARD_STOPPING && ward->handle == NULL)

@@ -22,6 +22,7 @@
 #include "utils/memutils.h"
 
 #include "pg/compat.h"
+#include "pg/databases.h"
 #include "pg/launcher.h"
 #include "pg/module.h"
 #include "pg/oneshot.h"
@@ -33,9 +34,9 @@ QPSSCALE_MODULE_MAGIC("qpsscale", QPSSCALE_VERSION);
 PGDLLEXPORT void _PG_init(void);
 
 /*
- * Settings are defined in every process.  Shared memory and launcher only
- * where the postmaster loads us, and not for pg_upgrade, whose server must
- * not begin to scale anything.
+ * Settings are defined in every process.  Shared memory, launcher and the hook
+ * that makes way for DROP DATABASE only where the postmaster loads us, and not
+ * for pg_upgrade, whose server must not begin to scale anything.
  */
 void
 _PG_init(void)
@@ -46,6 +47,7 @@ _PG_init(void)
 		return;
 	qpsscale_shared_request();
 	qpsscale_launcher_register();
+	qpsscale_databases_hook();
 }
 
 const QpsscaleHost *
@@ -183,6 +185,45 @@ load_worker_library(const QpsscaleLaunch *launch)
 	return run;
 }
 
+static emit_log_hook_type previous_log_hook = NULL;
+static int	slot_to_note = -1;
+
+/*
+ * A worker of a database that does not exist ends in the middle of connecting,
+ * with nothing but a message; it says so in its slot too, for the launcher and
+ * for stat_worker.
+ */
+static void
+note_missing_database(ErrorData *error)
+{
+	if (error->elevel == FATAL &&
+		error->sqlerrcode == ERRCODE_UNDEFINED_DATABASE)
+		qpsscale_slot_write(slot_to_note, QPSSCALE_STATE_NO_DATABASE,
+							error->message);
+	if (previous_log_hook)
+		previous_log_hook(error);
+}
+
+static void
+watch_for_missing_database(int slot)
+{
+	slot_to_note = slot;
+	previous_log_hook = emit_log_hook;
+	emit_log_hook = note_missing_database;
+}
+
+/* A command that holds the database is no news. */
+static void
+report_refused_claim(const char *database_name)
+{
+	bool		held = qpsscale_shared != NULL &&
+		qpsscale_database_is_held(database_name);
+
+	ereport(held ? DEBUG1 : LOG,
+			(errmsg("qpsscale worker for database \"%s\" ends, as its place is taken",
+					database_name)));
+}
+
 /*
  * Common to both kinds of worker.  Before 19 the default handler of SIGTERM
  * ends the process inside the signal handler; `die` waits for the next
@@ -203,11 +244,11 @@ run_worker(bool resident)
 		elog(ERROR, "qpsscale worker was started in a wrong way");
 	if (resident && !qpsscale_slot_claim(launch.slot, launch.database_name))
 	{
-		ereport(LOG,
-				(errmsg("qpsscale worker for database \"%s\" ends, as its place is taken",
-						launch.database_name)));
+		report_refused_claim(launch.database_name);
 		proc_exit(0);
 	}
+	if (resident)
+		watch_for_missing_database(launch.slot);
 	run = load_worker_library(&launch);
 	run(qpsscale_host(), &launch);
 	proc_exit(0);

@@ -398,7 +398,7 @@ describe_worker(BackgroundWorker *worker, const Call *call)
 			sizeof(worker->bgw_function_name));
 	snprintf(worker->bgw_name, sizeof(worker->bgw_name),
 			 "qpsscale one-shot worker for PID %d", MyProcPid);
-	strlcpy(worker->bgw_type, "qpsscale one-shot worker",
+	strlcpy(worker->bgw_type, QPSSCALE_ONESHOT_TYPE,
 			sizeof(worker->bgw_type));
 	memcpy(worker->bgw_extra, &launch, sizeof(launch));
 }

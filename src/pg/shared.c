@@ -171,6 +171,157 @@ qpsscale_slot_write(int slot, const char *state, const char *last_error)
 	LWLockRelease(qpsscale_shared->lock);
 }
 
+QpsscaleOrder
+qpsscale_slot_order(int slot)
+{
+	QpsscaleOrder order;
+
+	LWLockAcquire(qpsscale_shared->lock, LW_SHARED);
+	order = slot_of(slot)->order;
+	LWLockRelease(qpsscale_shared->lock);
+	return order;
+}
+
+QpsscaleOrder
+qpsscale_slot_take_order(int slot)
+{
+	QpsscaleOrder order;
+
+	LWLockAcquire(qpsscale_shared->lock, LW_EXCLUSIVE);
+	order = slot_of(slot)->order;
+	slot_of(slot)->order = QPSSCALE_ORDER_NONE;
+	LWLockRelease(qpsscale_shared->lock);
+	return order;
+}
+
+/* ---- holds ---- */
+
+static bool
+is_held(const char *database_name)
+{
+	for (int i = 0; i < QPSSCALE_MAX_HOLDS; i++)
+	{
+		const QpsscaleHold *hold = &qpsscale_shared->holds[i];
+
+		if (hold->holder != 0 &&
+			strcmp(hold->database_name, database_name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static QpsscaleWorkerSlot *
+find_slot(const char *database_name)
+{
+	for (int i = 0; i < QPSSCALE_MAX_DATABASES; i++)
+		if (strcmp(slot_of(i)->database_name, database_name) == 0)
+			return slot_of(i);
+	return NULL;
+}
+
+/*
+ * The launcher is in no list of the server's from which its latch could be
+ * found; its handler of SIGUSR1 sets it.
+ */
+static void
+wake_launcher(void)
+{
+	if (qpsscale_shared->launcher_pid != 0)
+		(void) kill(qpsscale_shared->launcher_pid, SIGUSR1);
+}
+
+bool
+qpsscale_database_is_held(const char *database_name)
+{
+	bool		held;
+
+	LWLockAcquire(qpsscale_shared->lock, LW_SHARED);
+	held = is_held(database_name);
+	LWLockRelease(qpsscale_shared->lock);
+	return held;
+}
+
+bool
+qpsscale_database_hold(const char *database_name)
+{
+	bool		held = false;
+
+	LWLockAcquire(qpsscale_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < QPSSCALE_MAX_HOLDS && !held; i++)
+	{
+		QpsscaleHold *hold = &qpsscale_shared->holds[i];
+
+		if (hold->holder == 0)
+		{
+			hold->holder = MyProcPid;
+			strlcpy(hold->database_name, database_name, NAMEDATALEN);
+			held = true;
+		}
+	}
+	if (held && find_slot(database_name) != NULL)
+		find_slot(database_name)->order = QPSSCALE_ORDER_RETRY;
+	LWLockRelease(qpsscale_shared->lock);
+	return held;
+}
+
+void
+qpsscale_database_release(const char *database_name)
+{
+	LWLockAcquire(qpsscale_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < QPSSCALE_MAX_HOLDS; i++)
+	{
+		QpsscaleHold *hold = &qpsscale_shared->holds[i];
+
+		if (hold->holder != MyProcPid)
+			continue;
+		if (database_name == NULL ||
+			strcmp(hold->database_name, database_name) == 0)
+			memset(hold, 0, sizeof(QpsscaleHold));
+	}
+	wake_launcher();
+	LWLockRelease(qpsscale_shared->lock);
+}
+
+pid_t
+qpsscale_database_worker(const char *database_name, int signal)
+{
+	const QpsscaleWorkerSlot *slot;
+	pid_t		pid = 0;
+
+	LWLockAcquire(qpsscale_shared->lock, LW_SHARED);
+	slot = find_slot(database_name);
+	if (slot != NULL)
+		pid = slot->pid;
+
+	/* Under the lock the process is the one that we mean: see release_slot. */
+	if (pid != 0 && signal != 0)
+		(void) kill(pid, signal);
+	LWLockRelease(qpsscale_shared->lock);
+	return pid;
+}
+
+void
+qpsscale_database_order(const char *database_name, QpsscaleOrder order)
+{
+	QpsscaleWorkerSlot *slot;
+
+	LWLockAcquire(qpsscale_shared->lock, LW_EXCLUSIVE);
+	slot = find_slot(database_name);
+	if (slot != NULL)
+	{
+		slot->order = order;
+		if (order == QPSSCALE_ORDER_PAUSE)
+		{
+			strlcpy(slot->stats.state, QPSSCALE_STATE_NO_DATABASE,
+					sizeof(slot->stats.state));
+			snprintf(slot->stats.last_error, sizeof(slot->stats.last_error),
+					 "database \"%s\" does not exist", database_name);
+		}
+		wake_launcher();
+	}
+	LWLockRelease(qpsscale_shared->lock);
+}
+
 /* Exit callback of a resident worker; the slot may be another's by now. */
 static void
 release_slot(int code, Datum arg)
@@ -198,7 +349,8 @@ qpsscale_slot_claim(int slot, const char *database_name)
 	mine = slot_of(slot);
 
 	LWLockAcquire(qpsscale_shared->lock, LW_EXCLUSIVE);
-	if (mine->pid == 0 && strcmp(mine->database_name, database_name) == 0)
+	if (mine->pid == 0 && strcmp(mine->database_name, database_name) == 0 &&
+		!is_held(database_name))
 	{
 		QpsscaleWorkerStats fresh = {0};
 

@@ -16,6 +16,11 @@
  *					listed was therefore certainly not taken, and the backend
  *					may withdraw it.  So a worker that ends leaves the list
  *					as it is: the backends take their handles back.
+ *	order			backends, when a command on a database has ended or the
+ *					extension was created; the launcher takes it
+ *
+ * Beside the slots there are the holds, which belong to the backends that
+ * carry out such commands: no worker of a held database starts.
  *-------------------------------------------------------------------------
  */
 #ifndef QPSSCALE_SHARED_H
@@ -29,9 +34,14 @@ extern QpsscaleShared *qpsscale_shared;
 /* States that the launcher knows; a worker may show others. */
 #define QPSSCALE_STATE_STARTING		"starting"
 #define QPSSCALE_STATE_NOT_RUNNING	"not running"
+#define QPSSCALE_STATE_HELD			"held by a database command"
 #define QPSSCALE_STATE_NO_EXTENSION	"extension missing"
 #define QPSSCALE_STATE_NO_DATABASE	"database missing"
 #define QPSSCALE_STATE_RESTART		"restart required"
+
+/* bgw_type of our processes that connect to a database. */
+#define QPSSCALE_WORKER_TYPE	"qpsscale worker"
+#define QPSSCALE_ONESHOT_TYPE	"qpsscale one-shot worker"
 
 /* Installs the hooks that make the memory; for _PG_init() when preloaded. */
 extern void qpsscale_shared_request(void);
@@ -53,13 +63,41 @@ extern void qpsscale_slot_read(int slot, char *database_name, char *state,
 extern void qpsscale_slot_write(int slot, const char *state,
 								const char *last_error);
 
+/* What backends have said since it was last taken. */
+extern QpsscaleOrder qpsscale_slot_order(int slot);
+extern QpsscaleOrder qpsscale_slot_take_order(int slot);
+
+extern bool qpsscale_database_is_held(const char *database_name);
+
 /* ---- for a worker process ---- */
 
 /*
  * Makes this process the slot's worker until it exits.  False when the slot
- * no longer belongs to that database or has a worker already.
+ * no longer belongs to that database, has a worker already, or the database
+ * is held.
  */
 extern bool qpsscale_slot_claim(int slot, const char *database_name);
+
+/* ---- for commands on databases ---- */
+
+/*
+ * Keeps the workers of that database from starting until this process releases
+ * it, and tells the launcher to start one at once then.  False when too many
+ * commands do so.  Does not end a worker that runs.
+ */
+extern bool qpsscale_database_hold(const char *database_name);
+
+/* Takes one hold of this process back, or all of them if the name is NULL. */
+extern void qpsscale_database_release(const char *database_name);
+
+/* The resident worker of that database, or 0; also sends it a signal, if that
+ * is not 0. */
+extern pid_t qpsscale_database_worker(const char *database_name, int signal);
+
+/* Leaves an order in the database's slot, if it has one, and with a PAUSE the
+ * reason for it; wakes the launcher. */
+extern void qpsscale_database_order(const char *database_name,
+									QpsscaleOrder order);
 
 /* ---- for backends ---- */
 

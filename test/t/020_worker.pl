@@ -104,21 +104,29 @@ wait_until('a database that does not exist is tried again and again',
 	sub { scalar(my @seen = pauses()) >= 3 });
 my @pauses = pauses();
 is("@pauses[0 .. 2]", '5 10 20', 'after pauses that double');
-my @tries = slurp_file($node->logfile) =~
-  /FATAL:  database "mistyped" does not exist/g;
-cmp_ok(scalar(@tries), '<=', scalar(@pauses) + 1,
+
+sub tries
+{
+	return scalar(() = slurp_file($node->logfile) =~
+		  /FATAL:  database "mistyped" does not exist/g);
+}
+cmp_ok(tries(), '<=', scalar(@pauses) + 1,
 	'with one process for each pause, no more');
-like(
-	$node->safe_psql('postgres', column('mistyped', 'last_error')),
-	qr/log/, 'stat_worker says where to look');
+is( $node->safe_psql('postgres',
+		column('mistyped', "state || ': ' || last_error")),
+	'database missing: database "mistyped" does not exist',
+	'stat_worker says why');
 
 # 20 s or more are left to wait
-$node->safe_psql('postgres', 'CREATE DATABASE mistyped');
+my $tries = tries();
 $node->reload;
+wait_until('a reload makes the launcher try at once',
+	sub { tries() > $tries }, 10);
+$node->safe_psql('postgres', 'CREATE DATABASE mistyped');
 wait_for($node,
 	column('mistyped', 'state'),
 	'extension missing',
-	'a reload makes the launcher try at once', 10);
+	'and so does the creation of the database', 2);
 
 # ---- CREATE EXTENSION comes later ----
 

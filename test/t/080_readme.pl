@@ -526,28 +526,18 @@ sub check_sqlstates
 # What is said about a database that is to be dropped.
 sub check_drop
 {
-	foreach my $way ('delisted', 'FORCE')
-	{
-		sql('CREATE DATABASE doomed');
-		$node->safe_psql('doomed', 'CREATE EXTENSION qpsscale');
-		sql("ALTER SYSTEM SET qpsscale.databases = 'postgres,doomed'");
-		sql('SELECT pg_reload_conf()');
-		wait_for($node,
-			"SELECT state FROM qpsscale.stat_worker WHERE database = 'doomed' AND pid IS NOT NULL",
-			'idle', "a worker serves the database ($way)");
-		if ($way eq 'delisted')
-		{
-			sql('ALTER SYSTEM RESET qpsscale.databases');
-			sql('SELECT pg_reload_conf()');
-			is(sqlstate('DROP DATABASE doomed'), '00000',
-				'a database that has left qpsscale.databases can be dropped');
-		}
-		else
-		{
-			is(sqlstate('DROP DATABASE doomed WITH (FORCE)'),
-				'00000', 'and one that is served, by force');
-		}
-	}
+	sql('CREATE DATABASE doomed');
+	$node->safe_psql('doomed', 'CREATE EXTENSION qpsscale');
+	sql("ALTER SYSTEM SET qpsscale.databases = 'postgres,doomed'");
+	sql('SELECT pg_reload_conf()');
+	wait_for($node,
+		"SELECT state FROM qpsscale.stat_worker WHERE database = 'doomed' AND pid IS NOT NULL",
+		'idle', 'a worker serves the database');
+	is(sqlstate('DROP DATABASE doomed'),
+		'00000', 'a database that a worker serves can be dropped');
+	wait_for($node,
+		"SELECT state FROM qpsscale.stat_worker WHERE database = 'doomed'",
+		'database missing', 'stat_worker then says that it is missing');
 	sql('ALTER SYSTEM RESET qpsscale.databases');
 	sql('SELECT pg_reload_conf()');
 	return;
