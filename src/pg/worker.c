@@ -205,6 +205,9 @@ qpsscale_worker_wait(int64 timeout_ms)
 	Assert(!IsTransactionState());
 	if (net_ms >= 0 && (timeout_ms < 0 || net_ms < timeout_ms))
 		timeout_ms = net_ms;
+	/* a wait for a lock, a standby or a caller may have taken its latch */
+	if (ConfigReloadPending)
+		timeout_ms = 0;
 	(void) WaitEventSetWait(wait_set, (long) Min(timeout_ms, 60000), &event, 1,
 							wait_event);
 	ResetLatch(MyLatch);
@@ -417,6 +420,17 @@ take_request(dsm_handle *handle)
 	return taken;
 }
 
+static bool
+requests_wait(void)
+{
+	bool		waiting;
+
+	lock_slot();
+	waiting = slot->n_requests > 0;
+	unlock_slot();
+	return waiting;
+}
+
 static void
 serve_requests(void)
 {
@@ -503,7 +517,8 @@ serve_database(void)
 		now_ms = qs_net_now_ms();
 		/* a shorter interval or a switch-on counts at once */
 		due_ms = Max(earliest_ms, Min(due_ms, now_ms + settings->interval_ms));
-		qpsscale_worker_wait(Max(due_ms - now_ms, 0));
+		/* the tick's own waits may have taken the latch that a request set */
+		qpsscale_worker_wait(requests_wait() ? 0 : Max(due_ms - now_ms, 0));
 	}
 }
 
