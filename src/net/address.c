@@ -215,7 +215,8 @@ copy_host(char *target, const char *source, size_t length, bool bracketed)
 		return inet_pton(AF_INET6, target, &in6) == 1 &&
 			inet_ntop(AF_INET6, &in6, target, QS_MAX_HOST_BYTES) != NULL;
 	}
-	return target[0] != '.' && strstr(target, "..") == NULL;
+	return target[0] != '.' && target[length - 1] != '.' &&
+		strstr(target, "..") == NULL;
 }
 
 /* Reads 1..65535 that fills all of the text; -1 otherwise. */

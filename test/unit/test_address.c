@@ -168,6 +168,7 @@ a_url_that_parsers_could_read_differently_is_refused(void **state)
 		"https://.example.com/",
 		"https://a..b/",
 		"https://./",
+		"https://a../",
 	};
 	char *endless = malloc(200000);
 	QsUrl url;
