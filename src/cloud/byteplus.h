@@ -110,6 +110,10 @@ extern json_t *qs_byteplus_result(json_t *root, QsError *error);
 
 /* true if one id of many may be to blame, so that asking for fewer helps. */
 extern bool qs_byteplus_blames_an_id(const QsError *error);
+
+/* Nothing that a reply says and that quotes a secret may be passed on. */
+extern bool qs_byteplus_quotes_secret(const QsBytePlusCall *call,
+									  const char *text);
 extern bool qs_json_equals(const json_t *value, const char *text);
 
 /* A string without NUL in it, or NULL. */

@@ -335,11 +335,11 @@ status_refuses(int status)
 }
 
 /*
- * A message that quotes a secret (SignatureDoesNotMatch may quote what was
- * signed) is not passed on.  The beginning is enough to recognise one.
+ * A text that quotes a secret (SignatureDoesNotMatch may quote what was signed)
+ * is not passed on.  The beginning is enough to recognise one.
  */
 static bool
-quotes_secret(const char *message, const char *secret)
+quotes(const char *text, const char *secret)
 {
 	char		start[17];
 
@@ -347,7 +347,16 @@ quotes_secret(const char *message, const char *secret)
 		return false;
 	memcpy(start, secret, strnlen(secret, sizeof(start) - 1));
 	start[strnlen(secret, sizeof(start) - 1)] = '\0';
-	return strstr(message, start) != NULL;
+	return strstr(text, start) != NULL;
+}
+
+bool
+qs_byteplus_quotes_secret(const QsBytePlusCall *call, const char *text)
+{
+	const QsCredentials *credentials = &call->base.account->credentials;
+
+	return quotes(text, credentials->secret_access_key) ||
+		quotes(text, credentials->session_token);
 }
 
 static void
@@ -355,9 +364,9 @@ set_complaint(const QsBytePlusCall *call, const QsHttpReply *reply,
 			  const Complaint *complaint, const char *request_id,
 			  QsError *error)
 {
-	const QsCredentials *credentials = &call->base.account->credentials;
 	QsErrorClass class = class_of_status(complaint->status);
 	bool		refused = status_refuses(complaint->status);
+	const char *code = complaint->code;
 	const char *message = complaint->message;
 	char		status_code[16];
 
@@ -376,13 +385,15 @@ set_complaint(const QsBytePlusCall *call, const QsHttpReply *reply,
 			refused = refused && rule->refused;
 		break;
 	}
-	if (quotes_secret(message, credentials->secret_access_key) ||
-		quotes_secret(message, credentials->session_token))
+	if (qs_byteplus_quotes_secret(call, message))
 		message = "(message withheld: it quotes a secret)";
+	if (qs_byteplus_quotes_secret(call, code))
+		code = "withheld";
+	if (request_id != NULL && qs_byteplus_quotes_secret(call, request_id))
+		request_id = NULL;
 	snprintf(status_code, sizeof(status_code), "HTTP%d", complaint->status);
 
-	qs_error_set(error, class,
-				 complaint->code[0] != '\0' ? complaint->code : status_code,
+	qs_error_set(error, class, code[0] != '\0' ? code : status_code,
 				 "%.160s%s%.48s%s",
 				 message[0] != '\0' ? message : "no message",
 				 request_id ? " (request " : "", request_id ? request_id : "",

@@ -635,6 +635,14 @@ a_message_that_quotes_a_secret_is_withheld(void **state)
 						"CANARYTOKEN-0123456789\"}}}"));
 	assert_null(strstr(cloud->error.message, "CANARY"));
 	assert_non_null(strstr(cloud->error.message, "r9"));
+
+	/* nor in what is not meant for words */
+	assert_false(answer(cloud, call_of(cloud, QS_CALL_LOAD), 401,
+						"{\"ResponseMetadata\":{\"RequestId\":"
+						"\"CANARYTOKEN-0123456789\",\"Error\":{\"Code\":"
+						"\"No.CANARYTOKEN-0123456789\",\"Message\":\"m\"}}}"));
+	assert_string_equal(cloud->error.code, "withheld");
+	assert_string_equal(cloud->error.message, "m");
 	cloud_free(cloud);
 }
 

@@ -299,6 +299,7 @@ acceptance_keeps_the_clouds_request_id(void **state)
 			"5678901234567890123456789012345678901234567890123456789\"}}",
 		"012345678901234567890123456789012345678901234567890123456789012"},
 		{"{\"ResponseMetadata\":{\"RequestId\":7},\"Result\":{}}", ""},
+		{"{\"ResponseMetadata\":{\"RequestId\":\"SkExampleSecretKey/0001\"}}", ""},
 		{"{\"ResponseMetadata\":{}}", ""},
 	};
 
