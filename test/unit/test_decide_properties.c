@@ -17,21 +17,9 @@
 
 #include <cmocka.h>
 
-#include "core/decide.h"
+#include "decide_world.h"
 
-#define SECOND		INT64_C(1000000)
-#define NOW			(INT64_C(1700000000) * SECOND)
 #define N_INPUTS	200000
-
-typedef struct World
-{
-	QsPolicy	policy;
-	QsLoad		load;
-	QsCapacity	capacity;
-	QsCloudActivity activity;
-	QsHistory	history;
-	int64_t		now;
-} World;
 
 static uint64_t seed;
 
@@ -178,97 +166,6 @@ draw_world(void)
 }
 
 static void
-decide(const World *w, QsDecision *d)
-{
-	qs_decide(&w->policy, &w->load, &w->capacity, &w->activity, &w->history,
-			  w->now, d);
-}
-
-/* Written apart from the implementation, by the words of the contract. */
-static bool
-data_allows_shrinking(const World *w)
-{
-	const QsLoad *load = &w->load;
-
-	if (!w->capacity.known || !load->known)
-		return false;
-	if (!isfinite(load->mean_qps) || load->mean_qps < 0)
-		return false;
-	if (load->expected_points > 0 && load->points < load->expected_points - 1)
-		return false;
-	if (w->policy.max_load_age_us > 0 &&
-		(load->newest_end_us == QS_NEVER ||
-		 (__int128) w->now - load->newest_end_us > w->policy.max_load_age_us))
-		return false;
-	return true;
-}
-
-static void
-check_record(const World *w, const QsDecision *d)
-{
-	assert_in_range(d->n_recommendations, 0, QS_MAX_RECOMMENDATIONS);
-	for (int i = 0; i < d->n_recommendations; i++)
-	{
-		const QsRecommendation *r = &d->recommendations[i];
-
-		assert_in_range(r->instances, 0, QS_MAX_INSTANCES);
-		assert_true(r->at <= w->now);
-		if (i > 0)
-		{
-			assert_true(r->at > r[-1].at);
-			assert_true(r->instances < r[-1].instances);
-		}
-	}
-}
-
-static void
-check_consistency(const World *w, const QsDecision *d)
-{
-	int			change = d->desired - d->base;
-
-	assert_in_range(d->desired, 0, QS_MAX_INSTANCES);
-	assert_in_range(d->reason, 0, QS_REASON_COUNT - 1);
-	assert_in_range(d->blocker, 0, QS_REASON_COUNT);
-	assert_in_range(d->n_clamps, 0, QS_MAX_CLAMPS);
-	assert_in_range(d->n_proposals, 0, QS_MAX_PROPOSALS);
-	assert_true(d->action == QS_ACTION_NONE || d->action == d->wanted);
-	assert_true(d->action == QS_ACTION_NONE || d->blocker == QS_REASON_COUNT);
-	assert_true(d->blocker == QS_REASON_COUNT || d->reason == d->blocker);
-	assert_true(d->cooldown_until == QS_NEVER || d->cooldown_until > w->now);
-	assert_true(isfinite(d->load_qps) && isfinite(d->qps_per_instance));
-	assert_true(d->wanted != QS_ACTION_NONE || d->scaling_amount == 0);
-	for (int i = 0; i < d->n_clamps; i++)
-		assert_non_null(d->clamps[i].by);
-	if (!w->policy.armed || !w->policy.extension_enabled || w->policy.dry_run)
-		assert_true(d->dry_run);
-	switch (d->action)
-	{
-		case QS_ACTION_NONE:
-			assert_int_equal(d->desired, d->base < 0 ? 0 : d->base);
-			assert_false(d->needs_activities || d->needs_in_service);
-			break;
-		case QS_ACTION_SCALE_UP:
-			assert_true(change > 0);
-			assert_int_equal(d->scaling_amount, change);
-			break;
-		case QS_ACTION_SCALE_DOWN:
-			assert_true(change < 0);
-			assert_int_equal(d->scaling_amount, -change);
-			break;
-	}
-}
-
-/* The cloud refuses whatever is outside of its limits. */
-static void
-check_cloud_limits(const World *w, const QsDecision *d)
-{
-	if (d->action == QS_ACTION_NONE)
-		return;
-	assert_true(d->desired >= w->capacity.min);
-	assert_true(d->desired <= w->capacity.max);
-}
-
-static void
 any_input_gives_a_sane_decision(void **state)
 {
 	int			actions[3] = {0, 0, 0};
@@ -286,59 +183,12 @@ any_input_gives_a_sane_decision(void **state)
 		decide(&w, &d);
 		decide(&w, &again);
 		assert_memory_equal(&d, &again, sizeof(d));
-		check_consistency(&w, &d);
-		check_record(&w, &d);
-		check_cloud_limits(&w, &d);
-		if (d.action == QS_ACTION_SCALE_DOWN)
-		{
-			assert_true(data_allows_shrinking(&w));
-			assert_false(w.history.activity_accepted);
-		}
-		if (d.action != QS_ACTION_NONE)
-		{
-			assert_false(w.history.activity_in_flight);
-			assert_false(w.activity.asked && !w.activity.known);
-			assert_int_equal(d.needs_activities, !w.activity.asked);
-		}
+		check_decision(&w, &d);
 		actions[d.action]++;
 	}
 	/* the generator must reach every branch worth reaching */
 	for (int i = 0; i < 3; i++)
 		assert_true(actions[i] > N_INPUTS / 200);
-}
-
-static World
-plain_world(void)
-{
-	World		w;
-
-	memset(&w, 0, sizeof(w));
-	w.now = NOW;
-	w.policy.target_qps = 10;
-	w.policy.min_instances = QS_NO_LIMIT;
-	w.policy.max_instances = QS_NO_LIMIT;
-	w.policy.ceiling = QS_NO_LIMIT;
-	w.policy.armed = true;
-	w.policy.extension_enabled = true;
-	w.load.known = true;
-	w.capacity.known = true;
-	w.capacity.max = 1000;
-	w.capacity.in_service = QS_UNKNOWN;
-	w.capacity.active = true;
-	w.activity.asked = true;
-	w.activity.known = true;
-	w.activity.last_scale_up_at = QS_NEVER;
-	w.activity.last_scale_down_at = QS_NEVER;
-	w.activity.last_any_at = QS_NEVER;
-	w.history.previous_qps = -1;
-	w.history.previous_in_service = QS_UNKNOWN;
-	w.history.drop_seen_at = QS_NEVER;
-	w.history.last_scale_up_at = QS_NEVER;
-	w.history.last_scale_down_at = QS_NEVER;
-	w.history.last_action_at = QS_NEVER;
-	w.history.circuit_open_until = QS_NEVER;
-	w.history.suspended_until = QS_NEVER;
-	return w;
 }
 
 /* With nothing in the way the answer is the formula, for any load. */

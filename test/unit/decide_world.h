@@ -1,0 +1,195 @@
+/*-------------------------------------------------------------------------
+ * decide_world.h
+ *		Everything that decide() looks at, and what must hold of its answer
+ *		whatever that is.
+ *
+ * Used by the unit tests with cmocka's assertions and by the fuzzer with its
+ * own of the same names: whoever includes this has them.
+ *-------------------------------------------------------------------------
+ */
+#ifndef DECIDE_WORLD_H
+#define DECIDE_WORLD_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "core/decide.h"
+
+#define SECOND		INT64_C(1000000)
+#define NOW			(INT64_C(1700000000) * SECOND)
+
+typedef struct World
+{
+	QsPolicy	policy;
+	QsLoad		load;
+	QsCapacity	capacity;
+	QsCloudActivity activity;
+	QsHistory	history;
+	int64_t		now;
+} World;
+
+/* Nothing has happened yet, and nothing is in the way. */
+static inline World
+plain_world(void)
+{
+	World		w;
+
+	memset(&w, 0, sizeof(w));
+	w.now = NOW;
+	w.policy.target_qps = 10;
+	w.policy.min_instances = QS_NO_LIMIT;
+	w.policy.max_instances = QS_NO_LIMIT;
+	w.policy.ceiling = QS_NO_LIMIT;
+	w.policy.armed = true;
+	w.policy.extension_enabled = true;
+	w.load.known = true;
+	w.capacity.known = true;
+	w.capacity.max = 1000;
+	w.capacity.in_service = QS_UNKNOWN;
+	w.capacity.active = true;
+	w.activity.asked = true;
+	w.activity.known = true;
+	w.activity.last_scale_up_at = QS_NEVER;
+	w.activity.last_scale_down_at = QS_NEVER;
+	w.activity.last_any_at = QS_NEVER;
+	w.history.previous_qps = -1;
+	w.history.previous_in_service = QS_UNKNOWN;
+	w.history.drop_seen_at = QS_NEVER;
+	w.history.last_scale_up_at = QS_NEVER;
+	w.history.last_scale_down_at = QS_NEVER;
+	w.history.last_action_at = QS_NEVER;
+	w.history.circuit_open_until = QS_NEVER;
+	w.history.suspended_until = QS_NEVER;
+	return w;
+}
+
+static inline void
+decide(const World *w, QsDecision *d)
+{
+	qs_decide(&w->policy, &w->load, &w->capacity, &w->activity, &w->history,
+			  w->now, d);
+}
+
+/* Written apart from the implementation, by the words of the contract. */
+static inline bool
+data_allows_shrinking(const World *w)
+{
+	const QsLoad *load = &w->load;
+
+	if (!w->capacity.known || !load->known)
+		return false;
+	if (!isfinite(load->mean_qps) || load->mean_qps < 0)
+		return false;
+	if (load->expected_points > 0 && load->points < load->expected_points - 1)
+		return false;
+	if (w->policy.max_load_age_us > 0 &&
+		(load->newest_end_us == QS_NEVER ||
+		 (__int128) w->now - load->newest_end_us > w->policy.max_load_age_us))
+		return false;
+	return true;
+}
+
+static inline void
+check_record(const World *w, const QsDecision *d)
+{
+	assert_in_range(d->n_recommendations, 0, QS_MAX_RECOMMENDATIONS);
+	for (int i = 0; i < d->n_recommendations; i++)
+	{
+		const QsRecommendation *r = &d->recommendations[i];
+
+		assert_in_range(r->instances, 0, QS_MAX_INSTANCES);
+		assert_true(r->at <= w->now);
+		if (i > 0)
+		{
+			assert_true(r->at > r[-1].at);
+			assert_true(r->instances < r[-1].instances);
+		}
+	}
+}
+
+static inline void
+check_consistency(const World *w, const QsDecision *d)
+{
+	int			change = d->desired - d->base;
+
+	assert_in_range(d->desired, 0, QS_MAX_INSTANCES);
+	assert_in_range(d->reason, 0, QS_REASON_COUNT - 1);
+	assert_in_range(d->blocker, 0, QS_REASON_COUNT);
+	assert_in_range(d->n_clamps, 0, QS_MAX_CLAMPS);
+	assert_in_range(d->n_proposals, 0, QS_MAX_PROPOSALS);
+	assert_true(d->action == QS_ACTION_NONE || d->action == d->wanted);
+	assert_true(d->action == QS_ACTION_NONE || d->blocker == QS_REASON_COUNT);
+	assert_true(d->blocker == QS_REASON_COUNT || d->reason == d->blocker);
+	assert_true(d->cooldown_until == QS_NEVER || d->cooldown_until > w->now);
+	assert_true(isfinite(d->load_qps) && isfinite(d->qps_per_instance));
+	assert_true(d->wanted != QS_ACTION_NONE || d->scaling_amount == 0);
+	for (int i = 0; i < d->n_clamps; i++)
+		assert_non_null(d->clamps[i].by);
+	if (!w->policy.armed || !w->policy.extension_enabled || w->policy.dry_run)
+		assert_true(d->dry_run);
+	switch (d->action)
+	{
+		case QS_ACTION_NONE:
+			assert_int_equal(d->desired, d->base < 0 ? 0 : d->base);
+			assert_false(d->needs_activities || d->needs_in_service);
+			break;
+		case QS_ACTION_SCALE_UP:
+			assert_true(change > 0);
+			assert_int_equal(d->scaling_amount, change);
+			break;
+		case QS_ACTION_SCALE_DOWN:
+			assert_true(change < 0);
+			assert_int_equal(d->scaling_amount, -change);
+			break;
+	}
+}
+
+/* The cloud refuses whatever is outside of its limits. */
+static inline void
+check_cloud_limits(const World *w, const QsDecision *d)
+{
+	if (d->action == QS_ACTION_NONE)
+		return;
+	assert_true(d->desired >= w->capacity.min);
+	assert_true(d->desired <= w->capacity.max);
+}
+
+/*
+ * What the administrator allows at most is exceeded only where the cloud's own
+ * minimum asks for more.
+ */
+static inline void
+check_own_limits(const World *w, const QsDecision *d)
+{
+	const int	most[] = {w->policy.max_instances, w->policy.ceiling};
+
+	if (d->action != QS_ACTION_SCALE_UP)
+		return;
+	for (int i = 0; i < 2; i++)
+		assert_true(most[i] < 0 || d->desired <= most[i] ||
+					d->desired <= w->capacity.min);
+}
+
+/* All of the above, and what must be known before anything is done. */
+static inline void
+check_decision(const World *w, const QsDecision *d)
+{
+	check_consistency(w, d);
+	check_record(w, d);
+	check_cloud_limits(w, d);
+	check_own_limits(w, d);
+	if (d->action == QS_ACTION_SCALE_DOWN)
+	{
+		assert_true(data_allows_shrinking(w));
+		assert_false(w->history.activity_accepted);
+	}
+	if (d->action != QS_ACTION_NONE)
+	{
+		assert_false(w->history.activity_in_flight);
+		assert_false(w->activity.asked && !w->activity.known);
+		assert_int_equal(d->needs_activities, !w->activity.asked);
+	}
+}
+
+#endif							/* DECIDE_WORLD_H */
