@@ -252,7 +252,7 @@ qpsscale_account_resolve(QpsscaleAccount *account, const char *provider,
 	cloud->region = option(account, "region");
 	if (cloud->region == NULL && default_region != NULL &&
 		default_region[0] != '\0')
-		cloud->region = default_region;
+		cloud->region = pstrdup(default_region);	/* a reload frees it */
 	cloud->endpoint = option(account, "endpoint");
 	cloud->autoscaling_endpoint = option(account, "autoscaling_endpoint");
 	cloud->monitor_endpoint = option(account, "monitor_endpoint");
