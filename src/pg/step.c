@@ -156,14 +156,15 @@ qpsscale_step_pin_settings(int lock_timeout_ms)
 /*
  * SyncRepWaitForLSN() answers a cancel with a WARNING and lets the commit
  * return.  Whether the standbys have the commit can be seen from the same
- * shared position that the wait compares with.
+ * shared position that the wait compares with.  What synchronous_commit is now
+ * says nothing: the durable step had raised it for itself.
  */
 bool
 qpsscale_step_was_replicated(void)
 {
 	XLogRecPtr	reached;
 
-	if (!SyncRepRequested() || SyncRepStandbyNames == NULL ||
+	if (max_wal_senders == 0 || SyncRepStandbyNames == NULL ||
 		SyncRepStandbyNames[0] == '\0')
 		return true;
 	LWLockAcquire(SyncRepLock, LW_SHARED);
