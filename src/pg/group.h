@@ -117,7 +117,9 @@ typedef struct QpsscaleGroup
 	GroupActivity open;
 	bool		has_reference_qps;	/* a suspicious drop is being held */
 	TimestampTz circuit_open_until; /* raw, 0 = null */
-	bool		suspended;		/* raw column */
+	bool		suspended;		/* raw columns */
+	const char *suspended_direction;
+	TimestampTz suspended_until;	/* 0 = null */
 	TimestampTz last_action_at; /* raw, 0 = null */
 
 	/* this cycle */

@@ -34,14 +34,17 @@ static const char resolve_sql[] =
 static const char claim_sql[] =
 "SELECT s.resource_group_id,"
 "  g.version = w.version AND s.suspended = w.suspended"
+"  AND s.suspended_direction = w.direction"
+"  AND s.suspended_until IS NOT DISTINCT FROM w.until"
 "  AND s.circuit_open_until IS NOT DISTINCT FROM w.circuit_open_until"
 "  AND s.last_action_at IS NOT DISTINCT FROM w.last_action_at,"
 "  EXISTS (SELECT FROM qpsscale.activities a"
 "          WHERE a.resource_group_id = s.resource_group_id"
 "          AND (a.status = 'requested' OR a.status = 'unknown'))"
-" FROM unnest($1::bigint[], $2::bigint[], $3::boolean[],"
-"  $4::timestamptz[], $5::timestamptz[])"
-"  AS w(id, version, suspended, circuit_open_until, last_action_at)"
+" FROM unnest($1::bigint[], $2::bigint[], $3::boolean[], $4::text[],"
+"  $5::timestamptz[], $6::timestamptz[], $7::timestamptz[])"
+"  AS w(id, version, suspended, direction, until, circuit_open_until,"
+"       last_action_at)"
 " JOIN qpsscale.state s ON s.resource_group_id = w.id"
 " JOIN qpsscale.resource_groups g ON g.id = w.id"
 " ORDER BY s.resource_group_id"
@@ -113,8 +116,9 @@ static const char record_sql[] =
 
 static StorePlan resolve_plan = {resolve_sql, 5,
 {INT8OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}, NULL};
-static StorePlan claim_plan = {claim_sql, 5,
-{INT8OID, INT8OID, BOOLOID, TIMESTAMPTZOID, TIMESTAMPTZOID}, NULL};
+static StorePlan claim_plan = {claim_sql, 7,
+	{INT8OID, INT8OID, BOOLOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+TIMESTAMPTZOID}, NULL};
 static StorePlan insert_plan = {insert_sql, 14,
 	{INT8OID, TEXTOID, TIMESTAMPTZOID, TEXTOID, INT4OID, INT4OID, TEXTOID,
 		TEXTOID, FLOAT8OID, FLOAT8OID, INT8OID, INT8OID, INT4OID,
@@ -170,6 +174,8 @@ qpsscale_store_claim(StoreBatch *batch)
 		store_put_int64(&rows, group->id);
 		store_put_int64(&rows, group->version);
 		store_put_bool(&rows, group->suspended);
+		store_put_text(&rows, group->suspended_direction);
+		store_put_time(&rows, group->suspended_until);
 		store_put_time(&rows, group->circuit_open_until);
 		store_put_time(&rows, group->last_action_at);
 	}

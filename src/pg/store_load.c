@@ -245,7 +245,10 @@ read_suspension(Row *row, QpsscaleGroup *group, TimestampTz now)
 
 	group->suspended = next_bool(row);
 	direction = next_text(row);
-	until = next_time(row);
+	group->suspended_direction = direction;
+	group->suspended_until = next_int64(row, 0);
+	until = TIMESTAMP_NOT_FINITE(group->suspended_until) ? 0 :
+		group->suspended_until;
 	holds = group->suspended && (until == 0 || now < until);
 	group->history.suspended_until =
 		until == 0 ? QS_NEVER : qpsscale_unix_us(until);
