@@ -21,6 +21,7 @@
 #include "nodes/value.h"
 #include "pg/step.h"
 #include "pg/store.h"
+#include "pg/worker.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -511,10 +512,11 @@ read_armed(void)
 
 /*
  * Retention, a bounded batch at a time.  Ids rise with time, so the oldest
- * rows are at the head of the primary key.  Open activities are kept.
+ * rows are at the head of the primary key.  Open activities are kept.  What
+ * somebody holds, or what is broken, must not cost the groups their cycle.
  */
 static void
-trim_history(int retention_s)
+trim_history(void *argument)
 {
 	static const char *const statements[] = {
 		"DELETE FROM qpsscale.evaluations e USING"
@@ -535,7 +537,7 @@ trim_history(int retention_s)
 		" AND old.requested_at < now() - make_interval(secs => $1)",
 	};
 	Oid			types[1] = {FLOAT8OID};
-	Datum		values[1] = {Float8GetDatum(retention_s)};
+	Datum		values[1] = {Float8GetDatum(*(const int *) argument)};
 
 	for (size_t i = 0; i < lengthof(statements); i++)
 		if (SPI_execute_with_args(statements[i], 1, types, values, NULL, false,
@@ -548,6 +550,8 @@ load_body(void *argument)
 {
 	LoadArguments *arguments = argument;
 	StoreSnapshot *snapshot = arguments->snapshot;
+	int			retention_s = arguments->selection->retention_s;
+	ErrorData  *error;
 
 	snapshot->extension_exists = lock_extension(arguments);
 	if (!snapshot->extension_exists ||
@@ -556,9 +560,11 @@ load_body(void *argument)
 	snapshot->armed = read_armed();
 	load_groups(arguments);
 	load_accounts(arguments);
-	if (arguments->selection->trim_history &&
-		arguments->selection->retention_s > 0)
-		trim_history(arguments->selection->retention_s);
+	if (arguments->selection->trim_history && retention_s > 0 &&
+		!qpsscale_substep(trim_history, &retention_s, &error))
+		ereport(qpsscale_elevel(WARNING),
+				(errmsg("qpsscale could not delete old history: %s",
+						error->message)));
 }
 
 bool
