@@ -54,6 +54,20 @@ enter(Cycle *cycle, QpsscaleGroup *group, GroupStage stage)
 }
 
 static void
+localize_error(QsError *error)
+{
+	qpsscale_localize(error->code);
+	qpsscale_localize(error->message);
+}
+
+static int
+cycle_deadline_ms(const QpsscaleSettings *settings)
+{
+	return settings->cycle_deadline_ms > 0 ? settings->cycle_deadline_ms :
+		settings->interval_ms;
+}
+
+static void
 note_error(QpsscaleGroup *group, const char *source, const QsError *error)
 {
 	if (error->class == QS_ERROR_NONE || group->error_source != NULL)
@@ -213,8 +227,12 @@ log_decision(const Cycle *cycle, const QpsscaleGroup *group)
 static void
 decided(Cycle *cycle, QpsscaleGroup *group)
 {
-	const QsTarget *target = &group->target;
+	QsTarget   *target = &group->target;
 
+	localize_error(&target->capacity_error);
+	localize_error(&target->load_error);
+	localize_error(&target->activity_error);
+	localize_error(&target->in_service_error);
 	note_error(group, "capacity", &target->capacity_error);
 	note_error(group, "load", &target->load_error);
 	note_error(group, "activities", &target->activity_error);
@@ -269,9 +287,11 @@ consider(Cycle *cycle, QpsscaleGroup *group)
 static void
 acted(Cycle *cycle, QpsscaleGroup *group)
 {
-	const QsTarget *target = &group->target;
-	const QsError *error = &target->set_error;
+	QsTarget   *target = &group->target;
+	QsError    *error = &target->set_error;
 
+	localize_error(error);
+	qpsscale_localize(target->set_request_id);
 	if (target->set_accepted)
 	{
 		group->outcome = ACTIVITY_ACCEPTED;

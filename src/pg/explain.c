@@ -10,9 +10,33 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
 #include "pg/explain.h"
 #include "pg/json_writer.h"
 #include "utils/timestamp.h"
+
+/*
+ * Where the encoding is another one, each character beyond ASCII becomes a
+ * question mark.  A conversion needs a transaction and may fail; bytes that do
+ * not belong to the encoding would make each later SELECT of the row fail.
+ */
+void
+qpsscale_localize(char *text)
+{
+	int			encoding = GetDatabaseEncoding();
+	char	   *to = text;
+
+	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
+		return;
+	for (const char *from = text; *from != '\0'; from++)
+	{
+		if (!IS_HIGHBIT_SET(*from))
+			*to++ = *from;
+		else if ((*from & 0xC0) == 0xC0)	/* first byte of a character */
+			*to++ = '?';
+	}
+	*to = '\0';
+}
 
 const char *
 qpsscale_activity_status_name(ActivityStatus status)

@@ -21,4 +21,10 @@ extern char *qpsscale_evaluation_result(const QpsscaleGroup *group);
  * know (row locked, evaluation error) */
 extern const char *qpsscale_verdict_reason(const QpsscaleGroup *group);
 
+/*
+ * Puts text of core, cloud and net, which is UTF-8, into the encoding of the
+ * database; it never gets longer.
+ */
+extern void qpsscale_localize(char *text);
+
 #endif							/* QPSSCALE_EXPLAIN_H */
