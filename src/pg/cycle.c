@@ -87,14 +87,19 @@ note_error(QpsscaleGroup *group, const char *source, const QsError *error)
  * An intent without an outcome.  While the process that wrote it may still
  * send it, it is in flight; afterwards the cloud's desired capacity tells.  A
  * call that was sent may be carried out late, so "not applied" is believed
- * only when the longest a request may take has passed.
+ * only when the longest a request may take has passed.  The row says when the
+ * call was intended; it may have waited for its turn until the cycle's end.
+ * An intent of the future was left by a clock that has been set back since:
+ * nobody can tell how old it is, and it must not be waited for until then.
  */
 static void
 resolve_unknown(Cycle *cycle, QpsscaleGroup *group)
 {
 	GroupActivity *open = &group->open;
 	const QsCapacity *capacity = &group->target.capacity;
-	int64		settled_ms = 2 * (int64) cycle->settings->request_timeout_ms;
+	int64		settled_ms = 2 * (int64) cycle->settings->request_timeout_ms +
+		cycle_deadline_ms(cycle->settings);
+	TimestampTz now = GetCurrentTimestamp();
 
 	if (open->evaluator_alive)
 		return;
@@ -107,8 +112,9 @@ resolve_unknown(Cycle *cycle, QpsscaleGroup *group)
 		return;
 	if (capacity->desired == open->desired)
 		open->resolved = ACTIVITY_ACCEPTED;
-	else if (TimestampDifferenceExceeds(open->requested_at,
-										GetCurrentTimestamp(), settled_ms))
+	else if (TimestampDifferenceExceeds(open->requested_at, now,
+										settled_ms) ||
+			 TimestampDifferenceExceeds(now, open->requested_at, settled_ms))
 	{
 		open->resolved = ACTIVITY_FAILED;
 		open->resolution = psprintf("outcome unknown; the cloud's desired capacity is %d, not %d",
@@ -679,15 +685,13 @@ start_observer(Cycle *cycle)
 {
 	const QpsscaleSettings *settings = cycle->settings;
 	Observer   *observer = &cycle->observer;
-	int			deadline_ms = settings->cycle_deadline_ms > 0 ?
-		settings->cycle_deadline_ms : settings->interval_ms;
 
 	cycle->started_ms = qs_net_now_ms();
 	observer->arena = arena;
 	observer->metric_period_s = settings->metric_period_s;
 	observer->metric_resolution_s = settings->metric_resolution_s;
 	observer->request_timeout_ms = settings->request_timeout_ms;
-	observer->deadline_ms = cycle->started_ms + deadline_ms;
+	observer->deadline_ms = cycle->started_ms + cycle_deadline_ms(settings);
 	observer->fresh = cycle->request->fresh;
 	observer->ready = ready;
 	observer->context = cycle;

@@ -38,9 +38,14 @@ static const char repeat_sql[] =
  * when the group's size changes: compared with a number of another size, a
  * metric that breaks would look like backends that went with the load, and the
  * guard against suspicious drops would let it pass.
+ *
+ * A time in the future was left by a clock that has been set back since.  It
+ * becomes now, so that a cooldown lasts its span once more and not until the
+ * clock gets there again.
  */
 static const char change_sql[] =
-"WITH w AS MATERIALIZED (SELECT * FROM unnest($1::bigint[],"
+"WITH w AS MATERIALIZED (SELECT *, clock_timestamp() AS now"
+"  FROM unnest($1::bigint[],"
 "  $2::timestamptz[], $3::timestamptz[], $4::float8[], $5::integer[],"
 "  $6::integer[], $7::integer[], $8::integer[], $9::integer[],"
 "  $10::integer[], $11::float8[], $12::timestamptz[], $13::text[],"
@@ -81,9 +86,12 @@ static const char change_sql[] =
 "   ELSE s.last_verdict_at END,"
 "  last_evaluation_id = coalesce(e.id, s.last_evaluation_id),"
 "  blocked_until = w.blocked_until, cooldown_until = w.cooldown_until,"
-"  last_scale_up_at = greatest(s.last_scale_up_at, w.last_scale_up_at),"
-"  last_scale_down_at = greatest(s.last_scale_down_at, w.last_scale_down_at),"
-"  last_action_at = greatest(s.last_action_at, w.last_action_at),"
+"  last_scale_up_at = greatest(CASE WHEN s.last_scale_up_at > w.now"
+"    THEN w.now ELSE s.last_scale_up_at END, w.last_scale_up_at),"
+"  last_scale_down_at = greatest(CASE WHEN s.last_scale_down_at > w.now"
+"    THEN w.now ELSE s.last_scale_down_at END, w.last_scale_down_at),"
+"  last_action_at = greatest(CASE WHEN s.last_action_at > w.now"
+"    THEN w.now ELSE s.last_action_at END, w.last_action_at),"
 "  consecutive_errors = w.errors, last_error = w.error"
 " FROM w LEFT JOIN e ON e.resource_group_id = w.id"
 " WHERE s.resource_group_id = w.id"
@@ -194,6 +202,17 @@ saw_foreign_activity(const QpsscaleGroup *group)
 		group->history.last_action_at;
 }
 
+/* Left by a clock that has been set back. */
+static bool
+acted_in_future(const QpsscaleGroup *group)
+{
+	const QsHistory *history = &group->history;
+
+	return later(history->last_action_at, later(history->last_scale_up_at,
+												history->last_scale_down_at)) >
+		qpsscale_unix_us(group->decided_at);
+}
+
 static bool
 resolved_to_accepted(const QpsscaleGroup *group)
 {
@@ -212,7 +231,8 @@ repeats(const QpsscaleGroup *group)
 	const QsCapacity *capacity = &group->target.capacity;
 
 	if (verdict_changed(group) || recommendations_changed(group) ||
-		saw_foreign_activity(group) || resolved_to_accepted(group))
+		saw_foreign_activity(group) || resolved_to_accepted(group) ||
+		acted_in_future(group))
 		return false;
 	if (capacity->known &&
 		(before->capacity != decision->base ||
