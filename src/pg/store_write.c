@@ -107,9 +107,15 @@ intend_substep(void *argument)
  */
 static int	lock_waits_left = 0;
 
+/* What ails a table ails every group: a line each would flood the log. */
+#define MOST_COMPLAINTS		5
+
+static int	complaints = 0;
+
 static void
 allow_lock_waits(int n_groups)
 {
+	complaints = 0;
 	lock_waits_left = 2;
 	for (; n_groups > 1; n_groups /= 2)
 		lock_waits_left += 2;
@@ -121,6 +127,15 @@ count_lock_wait(void)
 	lock_waits_left--;
 	(void) set_config_option("lock_timeout", "50ms", PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
+static void
+count_complaints(void)
+{
+	if (complaints > MOST_COMPLAINTS)
+		ereport(qpsscale_elevel(WARNING),
+				(errmsg("qpsscale could not write %d more resource groups",
+						complaints - MOST_COMPLAINTS)));
 }
 
 /* Groups whose rows, or whose table, somebody holds. */
@@ -139,18 +154,27 @@ leave_locked(StoreBatch *batch)
 }
 
 static void
-charge_group(StoreBatch *batch, ErrorData *error)
+note_write_error(StoreBatch *batch, ErrorData *error)
 {
 	QpsscaleGroup *group = batch->groups[0];
 
-	ereport(qpsscale_elevel(WARNING),
-			(errmsg("resource group \"%s\" could not be written: %s",
-					group->name, error->message)));
+	if (complaints++ < MOST_COMPLAINTS)
+		ereport(qpsscale_elevel(WARNING),
+				(errmsg("resource group \"%s\" could not be written: %s",
+						group->name, error->message)));
 	group->error_source = "database";
 	group->error_message = MemoryContextStrdup(batch->context,
 											   error->message);
 	qs_error_set(&group->error, QS_ERROR_TERMINAL,
 				 unpack_sql_state(error->sqlerrcode), "%s", error->message);
+}
+
+static void
+charge_group(StoreBatch *batch, ErrorData *error)
+{
+	QpsscaleGroup *group = batch->groups[0];
+
+	note_write_error(batch, error);
 	qpsscale_store_hold(group, QS_REASON_EVALUATION_ERROR);
 	group->stored = false;
 	group->activity_id = 0;
@@ -221,6 +245,7 @@ intend_body(void *argument)
 
 	allow_lock_waits(batch.n_groups);
 	intend_batch(&batch);
+	count_complaints();
 	((StoreBatch *) argument)->acted = batch.acted;
 }
 
@@ -276,8 +301,9 @@ record_batch(StoreBatch *batch)
 		count_lock_wait();
 	if (batch->n_groups == 1)
 	{
-		/* stays requested; the next cycle resolves it by reading */
-		charge_group(batch, error);
+		/* stays requested; the next cycle resolves it by reading.  The call
+		 * was made: decision and outcome are told as they are */
+		note_write_error(batch, error);
 		return;
 	}
 	half.n_groups = batch->n_groups / 2;
@@ -292,6 +318,7 @@ record_body(void *argument)
 {
 	allow_lock_waits(((StoreBatch *) argument)->n_groups);
 	record_batch(argument);
+	count_complaints();
 }
 
 bool
