@@ -183,18 +183,22 @@ provider_of(const QsCall *call)
 	return ((QpsscaleGroup *) call->targets[0]->user)->provider;
 }
 
-/* Counts the call in before it is sent, so that no group is ready too soon. */
 static void
-submit(Observer *observer, QsCall *call)
+count_in(Observer *observer, QsCall *call)
+{
+	for (int i = 0; i < call->n_targets; i++)
+		((QpsscaleGroup *) call->targets[i]->user)->pending[call->kind]++;
+	observer->pending += call->n_targets > 0;
+}
+
+static void
+send_call(Observer *observer, QsCall *call)
 {
 	QsNetLimits limits = limits_of(observer, call);
 	QsError		error;
 
 	if (call->n_targets == 0)
 		return;
-	for (int i = 0; i < call->n_targets; i++)
-		((QpsscaleGroup *) call->targets[i]->user)->pending[call->kind]++;
-	observer->pending++;
 	if (qs_net_submit(qpsscale_worker_net, &call->request, &limits, call,
 					  &error))
 		return;
@@ -205,10 +209,23 @@ submit(Observer *observer, QsCall *call)
 }
 
 static void
+submit(Observer *observer, QsCall *call)
+{
+	count_in(observer, call);
+	send_call(observer, call);
+}
+
+/*
+ * All are counted in before the first is sent: one that is refused at once
+ * must not make a group ready whose other call has not even begun.
+ */
+static void
 submit_all(Observer *observer, QsCallList *calls)
 {
 	for (int i = 0; i < calls->n_calls; i++)
-		submit(observer, calls->calls[i]);
+		count_in(observer, calls->calls[i]);
+	for (int i = 0; i < calls->n_calls; i++)
+		send_call(observer, calls->calls[i]);
 }
 
 /*
@@ -368,7 +385,9 @@ qpsscale_observe(Observer *observer, QpsscaleGroup *groups, int n_groups)
 	HASH_SEQ_STATUS scan;
 	BatchEntry *entry;
 
-	bound_known_loads(n_groups);
+	/* a call for one group says nothing about how many there are */
+	if (!observer->fresh)
+		bound_known_loads(n_groups);
 	control.keysize = sizeof(BatchKey);
 	control.entrysize = sizeof(BatchEntry);
 	control.hcxt = CurrentMemoryContext;
