@@ -69,7 +69,7 @@ typedef struct QsCall
 	QsHttpRequest request;
 	const char *bucket;			/* token bucket, e.g. "acct/monitor" */
 	double		rate_per_second;	/* documented limit, <= 0 = none known */
-	double		burst;
+	double		burst;			/* at most these in burst / rate seconds */
 	const char *ca_file;		/* of the account, or NULL */
 	int			n_targets;
 	QsTarget  **targets;		/* whose answer this call carries */

@@ -354,7 +354,7 @@ qs_net_submit(QsNet *net, const QsHttpRequest *request,
 	if (!check_request(request, error) ||
 		!qs_url_parse(request->url, &url, error))
 		return false;
-	lane = qs_queue_lane(net, &url, limits, qs_net_now_ms(), error);
+	lane = qs_queue_lane(net, &url, limits, error);
 	if (lane == NULL)
 		return false;
 	if (!url.https && !lane->host->allowed)

@@ -56,8 +56,10 @@ typedef struct QsNetLimits
 								 * with code "deadline" when it has passed */
 	int			request_timeout_ms; /* of one attempt */
 	const char *bucket;			/* token bucket's name, or NULL for none; copied */
-	double		rate_per_second;	/* of the bucket; <= 0 = unlimited */
-	double		burst;			/* of the bucket; at least 1 */
+	/* Of the bucket: at most burst (1 to 64) calls in any burst / rate
+	 * seconds; a rate <= 0 is no limit. */
+	double		rate_per_second;
+	double		burst;
 	const char *ca_file;		/* overrides the option for this call, or NULL */
 } QsNetLimits;
 

@@ -206,8 +206,7 @@ struct QsNet
 
 /* queue.c */
 extern QsLane *qs_queue_lane(QsNet *net, const QsUrl *url,
-							 const QsNetLimits *limits, int64_t now_ms,
-							 QsError *error);
+							 const QsNetLimits *limits, QsError *error);
 extern QsCall *qs_queue_new_call(QsNet *net);
 extern void qs_queue_free_call(QsNet *net, QsCall *call);
 extern void qs_queue_append(QsNet *net, QsCall *call);

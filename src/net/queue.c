@@ -82,7 +82,7 @@ find_host(QsNet *net, const QsUrl *url)
 }
 
 static QsBucket *
-find_bucket(QsNet *net, const QsNetLimits *limits, int64_t now_ms)
+find_bucket(QsNet *net, const QsNetLimits *limits)
 {
 	const char *name = limits->bucket ? limits->bucket : "";
 	double rate = limits->bucket ? limits->rate_per_second : 0;
@@ -93,9 +93,9 @@ find_bucket(QsNet *net, const QsNetLimits *limits, int64_t now_ms)
 	if (bucket == NULL)
 		return NULL;
 	if (is_new)
-		qs_token_bucket_init(&bucket->tokens, rate, limits->burst, now_ms);
+		qs_token_bucket_init(&bucket->tokens, rate, limits->burst);
 	else
-		qs_token_bucket_set(&bucket->tokens, rate, limits->burst, now_ms);
+		qs_token_bucket_set(&bucket->tokens, rate, limits->burst);
 	return bucket;
 }
 
@@ -105,7 +105,7 @@ find_bucket(QsNet *net, const QsNetLimits *limits, int64_t now_ms)
  */
 QsLane *
 qs_queue_lane(QsNet *net, const QsUrl *url, const QsNetLimits *limits,
-			  int64_t now_ms, QsError *error)
+			  QsError *error)
 {
 	QsHost *host;
 	QsBucket *bucket;
@@ -115,7 +115,7 @@ qs_queue_lane(QsNet *net, const QsUrl *url, const QsNetLimits *limits,
 	if (net->n_names > MANY_NAMES && net->pending == 0 && net->taken == NULL)
 		qs_queue_forget(net);
 	host = find_host(net, url);
-	bucket = find_bucket(net, limits, now_ms);
+	bucket = find_bucket(net, limits);
 	if (host != NULL && bucket != NULL)
 	{
 		for (link = &bucket->lanes; *link != NULL;

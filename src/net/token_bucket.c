@@ -1,100 +1,81 @@
 /*-------------------------------------------------------------------------
  * token_bucket.c
- *		Pacing: a bucket that fills at a rate and holds a burst.
+ *		Pacing: so many calls within any period of so long.
  *-------------------------------------------------------------------------
  */
 #include "net/token_bucket.h"
 
 #include <math.h>
+#include <string.h>
 
-/* A waiter that comes exactly when the token is due must not be turned away
- * because 0.1 s of 10/s is a little less than one in binary. */
-#define TOKEN_TOLERANCE 1e-6
-#define LONGEST_WAIT_MS ((int64_t) 24 * 3600 * 1000)
+#define LONGEST_PERIOD_MS ((int64_t) 24 * 3600 * 1000)
 
-static void
-clean_limits(QsTokenBucket *bucket, double rate_per_second, double burst)
+void
+qs_token_bucket_set(QsTokenBucket *bucket, double rate_per_second,
+					double burst)
 {
-	bucket->rate_per_second =
-		isfinite(rate_per_second) && rate_per_second > 0 ? rate_per_second : 0;
-	bucket->burst = isfinite(burst) && burst > 1 ? burst : 1;
-}
+	double period_ms;
 
-static void
-fill(QsTokenBucket *bucket, int64_t now_ms)
-{
-	if (now_ms <= bucket->filled_ms)
+	bucket->size = 0;
+	if (!isfinite(rate_per_second) || rate_per_second <= 0)
 		return;
-	bucket->tokens += (double) (now_ms - bucket->filled_ms) / 1000.0 *
-		bucket->rate_per_second;
-	if (bucket->tokens > bucket->burst)
-		bucket->tokens = bucket->burst;
-	bucket->filled_ms = now_ms;
+	bucket->size = 1;
+	if (isfinite(burst) && burst > 1)
+		bucket->size = burst < QS_TOKENS_AT_MOST ? (int) burst : QS_TOKENS_AT_MOST;
+	period_ms = ceil(bucket->size * 1000.0 / rate_per_second);
+	bucket->period_ms = period_ms < (double) LONGEST_PERIOD_MS ?
+		(int64_t) period_ms :
+		LONGEST_PERIOD_MS;
 }
 
 void
 qs_token_bucket_init(QsTokenBucket *bucket, double rate_per_second,
-					 double burst, int64_t now_ms)
+					 double burst)
 {
-	clean_limits(bucket, rate_per_second, burst);
-	bucket->tokens = bucket->burst;
-	bucket->filled_ms = now_ms;
+	memset(bucket, 0, sizeof(*bucket));
+	qs_token_bucket_set(bucket, rate_per_second, burst);
 }
 
-void
-qs_token_bucket_set(QsTokenBucket *bucket, double rate_per_second,
-					double burst, int64_t now_ms)
+/* When the token was taken that is the n-th, counted from the newest. */
+static int64_t
+taken_at(const QsTokenBucket *bucket, int n)
 {
-	fill(bucket, now_ms);
-	clean_limits(bucket, rate_per_second, burst);
-	if (bucket->tokens > bucket->burst)
-		bucket->tokens = bucket->burst;
+	return bucket->taken_ms[(bucket->newest - (unsigned int) (n - 1)) %
+							QS_TOKENS_AT_MOST];
+}
+
+int64_t
+qs_token_bucket_wait_ms(const QsTokenBucket *bucket, int64_t now_ms)
+{
+	int64_t wait;
+
+	if (bucket->size == 0 || bucket->n_taken < bucket->size)
+		return 0;
+	wait = taken_at(bucket, bucket->size) + bucket->period_ms - now_ms;
+	if (wait > LONGEST_PERIOD_MS)
+		return LONGEST_PERIOD_MS;
+	return wait > 0 ? wait : 0;
 }
 
 bool
 qs_token_bucket_take(QsTokenBucket *bucket, int64_t now_ms)
 {
-	if (bucket->rate_per_second <= 0)
+	if (bucket->size == 0)
 		return true;
-	fill(bucket, now_ms);
-	if (bucket->tokens < 1.0 - TOKEN_TOLERANCE)
+	if (qs_token_bucket_wait_ms(bucket, now_ms) > 0)
 		return false;
-	bucket->tokens -= 1.0;
+	bucket->newest++;
+	bucket->taken_ms[bucket->newest % QS_TOKENS_AT_MOST] = now_ms;
+	if (bucket->n_taken < QS_TOKENS_AT_MOST)
+		bucket->n_taken++;
 	return true;
 }
 
 void
 qs_token_bucket_give_back(QsTokenBucket *bucket)
 {
-	if (bucket->rate_per_second <= 0)
+	if (bucket->size == 0 || bucket->n_taken == 0)
 		return;
-	bucket->tokens += 1.0;
-	if (bucket->tokens > bucket->burst)
-		bucket->tokens = bucket->burst;
-}
-
-int64_t
-qs_token_bucket_wait_ms(QsTokenBucket *bucket, int64_t now_ms)
-{
-	double wait;
-
-	if (bucket->rate_per_second <= 0)
-		return 0;
-	fill(bucket, now_ms);
-	if (bucket->tokens >= 1.0 - TOKEN_TOLERANCE)
-		return 0;
-	wait = ceil((1.0 - bucket->tokens) / bucket->rate_per_second * 1000.0 -
-				TOKEN_TOLERANCE);
-	if (!(wait < (double) LONGEST_WAIT_MS))
-		return LONGEST_WAIT_MS;
-	return wait < 1 ? 1 : (int64_t) wait;
-}
-
-bool
-qs_token_bucket_full(QsTokenBucket *bucket, int64_t now_ms)
-{
-	if (bucket->rate_per_second <= 0)
-		return true;
-	fill(bucket, now_ms);
-	return bucket->tokens >= bucket->burst - TOKEN_TOLERANCE;
+	bucket->newest--;
+	bucket->n_taken--;
 }

@@ -1,9 +1,12 @@
 /*-------------------------------------------------------------------------
  * token_bucket.h
- *		Pacing: a bucket that fills at a rate and holds a burst.
+ *		Pacing: so many calls within any period of so long.
  *
- * Pure arithmetic; the caller tells the time.  Sending one request takes one
- * token.  A rate of zero or less means no limit.
+ * A token that is taken comes back when burst / rate seconds have passed.  So
+ * never more than burst are taken within such a period, wherever it begins,
+ * and in the long run they are taken at the rate.  A bucket that fills slowly
+ * instead lets twice as many through in the first period, which a server that
+ * counts calls per second refuses.
  *-------------------------------------------------------------------------
  */
 #ifndef QS_TOKEN_BUCKET_H
@@ -12,25 +15,31 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* A larger burst counts as this many, with a period that is shorter. */
+#define QS_TOKENS_AT_MOST 64
+
 typedef struct QsTokenBucket
 {
-	double rate_per_second;
-	double burst;
-	double tokens;
-	int64_t filled_ms; /* when tokens was last brought up to date */
+	int size; /* tokens, taken ones included; 0 = no limit */
+	int64_t period_ms;
+	unsigned int newest; /* in taken_ms, modulo its length */
+	int n_taken; /* remembered, given back or not */
+	int64_t taken_ms[QS_TOKENS_AT_MOST];
 } QsTokenBucket;
 
 extern void qs_token_bucket_init(QsTokenBucket *bucket, double rate_per_second,
-								 double burst, int64_t now_ms);
+								 double burst);
 
-/* Changes the limit and keeps what is in the bucket, up to the new burst. */
+/* Changes the limit and remembers what was taken. */
 extern void qs_token_bucket_set(QsTokenBucket *bucket, double rate_per_second,
-								double burst, int64_t now_ms);
+								double burst);
 extern bool qs_token_bucket_take(QsTokenBucket *bucket, int64_t now_ms);
+
+/* The token that was taken last was not needed. */
 extern void qs_token_bucket_give_back(QsTokenBucket *bucket);
 
 /* Milliseconds until a token is there: 0 = now, at most one day. */
-extern int64_t qs_token_bucket_wait_ms(QsTokenBucket *bucket, int64_t now_ms);
-extern bool qs_token_bucket_full(QsTokenBucket *bucket, int64_t now_ms);
+extern int64_t qs_token_bucket_wait_ms(const QsTokenBucket *bucket,
+									   int64_t now_ms);
 
 #endif /* QS_TOKEN_BUCKET_H */

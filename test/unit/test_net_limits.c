@@ -327,7 +327,7 @@ a_token_bucket_paces_its_own_calls_and_no_others(void **state)
 		if (calls[i].outcome.at_ms > last_slow_ms)
 			last_slow_ms = calls[i].outcome.at_ms;
 
-	/* 5 at once, then 25 at 50/s. */
+	/* 5 at once, then 5 more every 100 ms. */
 	assert_in_range(last_slow_ms - began_ms, 490, 1200);
 	for (i = 30; i < 40; i++)
 		assert_in_range(calls[i].outcome.at_ms - began_ms, 0, 400);
