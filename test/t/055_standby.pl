@@ -1,0 +1,116 @@
+# A standby is silent, a promoted one takes over what the primary knew, and an
+# isolated primary makes no call that changes anything: its intent waits for
+# the synchronous standby, and a wait that somebody cuts short is no consent.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use QpsscaleNode;
+use Test::More;
+
+my ($primary, $cloud) = QpsscaleNode->start(
+	name => 'primary',
+	init => [ allows_streaming => 1 ]);
+
+sub writes
+{
+	return scalar @{ $cloud->log(0, 'ModifyScalingGroup') };
+}
+
+$primary->backup('base');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($primary, 'base', has_streaming => 1);
+{
+	local $ENV{TEST_ACCESS_KEY} = 'AKLTEMULATOR';
+	local $ENV{TEST_SECRET_KEY} = 'EmulatorSecret';
+	$standby->start;
+}
+
+# ---- the synchronous standby is there ----
+
+$primary->append_conf('postgresql.conf',
+	"synchronous_standby_names = 'standby'");
+$primary->reload;
+wait_for($primary, 'SELECT sync_state FROM pg_stat_replication',
+	'sync', 'a standby follows synchronously');
+
+$cloud->set_traffic('alb-web', { kind => 'constant', qps => 405 });
+my $web = add_group($primary, $cloud, 'web', desired => 3, boot_delay => 1);
+wait_for($primary,
+	"SELECT status FROM qpsscale.activities WHERE resource_group_id = $web",
+	'successful', 'the primary acts');
+is(writes(), 1, 'once, although two servers have the row');
+
+is( $standby->safe_psql('postgres',
+		"SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'qpsscale%'"
+		  . " AND backend_type NOT LIKE '%launcher%'"),
+	'0', 'no worker runs on the standby');
+my (undef, undef, $refusal) = $standby->psql('postgres',
+	"\\set VERBOSITY sqlstate\nSELECT qpsscale_evaluate($web)");
+like($refusal, qr/25006/, 'nor can one be called for');
+
+# ---- the standby goes away ----
+
+$standby->stop;
+wait_for($primary, 'SELECT count(*) FROM pg_stat_replication',
+	'0', 'the primary is alone');
+
+$cloud->set_traffic('alb-cut', { kind => 'constant', qps => 405 });
+# the row of the policy must come to be although nobody confirms it
+add_group_alone($primary);
+my $waiting =
+	"SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+  . " AND backend_type LIKE 'qpsscale%'";
+wait_for($primary, $waiting, '1', 'the worker waits in a commit');
+is($cloud->group('asg-cut')->{desired}, 3, 'and nothing is changed meanwhile');
+
+# Cut the wait short, as an impatient operator may.
+my $pid = worker_pid($primary);
+for my $round (1 .. 3)
+{
+	wait_for($primary, $waiting, '1', "round $round: it waits");
+	$primary->safe_psql('postgres', "SELECT pg_cancel_backend($pid)");
+}
+is($cloud->group('asg-cut')->{desired}, 3,
+	'a wait that was cut short is no consent');
+is(writes(), 1, 'the cloud was not even asked');
+
+sub add_group_alone
+{
+	my ($node) = @_;
+
+	# synchronous_commit = local for this session only
+	local $ENV{PGOPTIONS} = '-c synchronous_commit=local';
+	return add_group($node, $cloud, 'cut', desired => 3, boot_delay => 1);
+}
+
+# ---- the standby is promoted, the old primary is gone ----
+
+$primary->stop('immediate');
+{
+	local $ENV{TEST_ACCESS_KEY} = 'AKLTEMULATOR';
+	local $ENV{TEST_SECRET_KEY} = 'EmulatorSecret';
+	$standby->start;
+}
+$standby->promote;
+$cloud->set_traffic('alb-web', { kind => 'constant', qps => 805 });
+my $seen = $standby->safe_psql('postgres', 'SELECT clock_timestamp()');
+wait_for($standby,
+	"SELECT last_evaluated_at > '$seen' FROM qpsscale.state WHERE resource_group_id = $web",
+	't', 'the promoted standby evaluates');
+is( $standby->safe_psql('postgres',
+		"SELECT last_reason FROM qpsscale.state WHERE resource_group_id = $web"),
+	'cooldown_general', 'and knows what the primary did last');
+is($cloud->group('asg-web')->{desired}, 9, 'so it waits as the primary would');
+$standby->safe_psql('postgres',
+	'UPDATE qpsscale.resource_groups SET general_cooldown_seconds = 0, scale_up_cooldown_seconds = 0');
+wait_for($standby,
+	"SELECT desired_capacity || ' ' || status FROM qpsscale.activities"
+	  . " WHERE resource_group_id = $web ORDER BY id DESC LIMIT 1",
+	'17 successful', 'and then acts');
+is(writes(), 2, 'the cloud was told twice in all');
+$standby->stop;
+
+done_testing();
