@@ -312,6 +312,10 @@ acted(Cycle *cycle, QpsscaleGroup *group)
 			pstrdup(error->message) :
 			psprintf("%s: %s", error->code, error->message);
 	}
+	group->not_tried = !target->set_accepted && !group->set_sent &&
+		(strcmp(error->code, "deadline") == 0 ||
+		 strcmp(error->code, "withdrawn") == 0 ||
+		 strcmp(error->code, "disabled") == 0);
 	enter(cycle, group, STAGE_ACTED);
 }
 

@@ -144,7 +144,7 @@ typedef struct QpsscaleGroup
 	int64		activity_id;	/* intent or dry-run row of this cycle; 0 = none */
 	const char *activity_key;
 	ActivityStatus outcome;		/* of the intent */
-	bool		outcome_refused;	/* certainly not applied */
+	bool		not_tried;		/* we ourselves let it be: no failure */
 	const char *response;
 	const char *outcome_message;
 	bool		stored;

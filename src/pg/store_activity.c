@@ -86,8 +86,9 @@ static const char supersede_sql[] =
 
 static const char record_sql[] =
 "WITH w AS MATERIALIZED (SELECT * FROM unnest($1::bigint[], $2::bigint[],"
-"  $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[])"
-"  AS w(id, activity_id, status, action, response, message, at)),"
+"  $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],"
+"  $8::boolean[])"
+"  AS w(id, activity_id, status, action, response, message, at, tried)),"
 " a AS (UPDATE qpsscale.activities a"
 "  SET status = w.status, response = w.response, error_message = w.message,"
 "   accepted_at = CASE WHEN w.status = 'accepted' THEN w.at END,"
@@ -104,9 +105,9 @@ static const char record_sql[] =
 "  last_scale_down_at = CASE WHEN w.status = 'accepted'"
 "   AND w.action = 'scale_down' THEN w.at ELSE s.last_scale_down_at END,"
 "  consecutive_errors = CASE WHEN w.status = 'accepted' THEN 0"
-"   ELSE s.consecutive_errors + 1 END,"
+"   ELSE s.consecutive_errors + w.tried::integer END,"
 "  circuit_open_until = CASE WHEN w.status = 'accepted' THEN NULL"
-"   WHEN s.consecutive_errors + 1 >= 5 THEN w.at + make_interval(secs =>"
+"   WHEN w.tried AND s.consecutive_errors + 1 >= 5 THEN w.at + make_interval(secs =>"
 "    least(60 * power(2, least(s.consecutive_errors + 1 - 5, 6)), 3600))"
 "   ELSE s.circuit_open_until END,"
 "  last_error = CASE WHEN w.status = 'accepted' THEN NULL"
@@ -124,9 +125,9 @@ static StorePlan insert_plan = {insert_sql, 14,
 		TEXTOID, FLOAT8OID, FLOAT8OID, INT8OID, INT8OID, INT4OID,
 TIMESTAMPTZOID}, NULL};
 static StorePlan supersede_plan = {supersede_sql, 1, {INT8OID}, NULL};
-static StorePlan record_plan = {record_sql, 7,
-	{INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID},
-NULL};
+static StorePlan record_plan = {record_sql, 8,
+	{INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID,
+BOOLOID}, NULL};
 
 /*
  * Before the claim, which then sees whether anything is still in flight.
@@ -301,7 +302,10 @@ qpsscale_store_activities(StoreBatch *batch)
 	SPI_freetuptable(SPI_tuptable);
 }
 
-/* The outcome of each call; a refusal feeds the circuit breaker. */
+/*
+ * The outcome of each call; a refusal feeds the circuit breaker.  A call that
+ * never had its turn, since others were slow or we were switched off, does not.
+ */
 void
 qpsscale_store_outcomes(StoreBatch *batch, TimestampTz now)
 {
@@ -319,6 +323,7 @@ qpsscale_store_outcomes(StoreBatch *batch, TimestampTz now)
 		store_put_text(&rows, group->response);
 		store_put_text(&rows, group->outcome_message);
 		store_put_time(&rows, now);
+		store_put_bool(&rows, !group->not_tried);
 	}
 	(void) store_rows_run(&rows);
 }

@@ -208,6 +208,28 @@ subtest 'a call that waited for its turn is given as long as any other to arrive
 	setting('qpsscale.request_timeout', '4s');
 };
 
+subtest 'a call that never had its turn is no failure of its group' => sub {
+	my %id = map { $_ => busy_group("turn-$_") } qw(first second);
+
+	# One call at a time, and the first write takes all the time there is.
+	setting('qpsscale.max_in_flight', '1');
+	setting('qpsscale.cycle_deadline', '3s');
+	$cloud->fault({ kind => 'hang', times => 1,
+			match => { action => 'ModifyScalingGroup' } });
+	sql('SELECT qpsscale_evaluate()');
+	is( sql("SELECT string_agg(status, ' ' ORDER BY status)"
+			  . ' FROM qpsscale.activities WHERE resource_group_id IN ('
+			  . join(', ', values %id) . ')'),
+		'failed unknown', 'one waits for its answer, one was not sent');
+	is( sql("SELECT string_agg(consecutive_errors || '', ' ' ORDER BY"
+			  . ' consecutive_errors) FROM qpsscale.state'
+			  . ' WHERE resource_group_id IN (' . join(', ', values %id) . ')'),
+		'0 1', 'the breaker counts the one that was');
+	setting('qpsscale.max_in_flight', '64');
+	setting('qpsscale.cycle_deadline', '10s');
+	sql('UPDATE qpsscale.resource_groups SET enabled = false');
+};
+
 subtest 'what was done is told, also where it could not be recorded' => sub {
 	my $id = busy_group('held');
 
