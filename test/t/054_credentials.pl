@@ -331,15 +331,15 @@ subtest 'TLS' => sub {
 	works($id{trusted}, 'one that the account\'s ca_file vouches for');
 	fails($id{untrusted}, qr/^tls: /, 'the other account is not helped by that');
 
-	my $before = sql('SELECT tls_handshakes FROM qpsscale.stat_worker');
-	my $seen = $tls->counters;
-	cmp_ok($before, '>', 0, 'handshakes are counted');
-	works($id{trusted}, 'evaluation ' . ($_ + 1)) foreach 1 .. 3;
-	my $now = $tls->counters;
-	is(sql('SELECT tls_handshakes FROM qpsscale.stat_worker'), $before,
-		'later evaluations need none');
-	is($now->{connections}{accepted}, $seen->{connections}{accepted},
-		'as they open no connection');
+	# A group has two calls in flight at once.  Whether the second waits for the
+	# first one's connection or opens its own is up to the version of libcurl.
+	my $handshakes = 'SELECT tls_handshakes FROM qpsscale.stat_worker';
+	cmp_ok(sql($handshakes), '>', 0, 'handshakes are counted');
+	works($id{trusted}, 'evaluation ' . ($_ + 1)) foreach 1 .. 5;
+	cmp_ok(sql($handshakes), '<=', 2,
+		'two connections are enough for six evaluations');
+	is($tls->counters->{connections}{accepted}, sql($handshakes),
+		'which is what the cloud has seen');
 	is($tls->counters->{signature_failures}, 0, 'and all were signed well');
 	$tls->stop;
 };
