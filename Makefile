@@ -4,6 +4,9 @@
 #	make check		all tests, on private servers that are removed again
 #	make demo		groups being scaled through a compressed day
 #	make bench		speed, beside the same calls made by bare libcurl
+#	make fuzz		looks for inputs that break a promise, FUZZ_SECONDS (600)
+#					for each target
+#	make coverage	lines that the unit tests reach
 #	make lint		rules of the house that a compiler does not know
 #	make indent		lay the C files out as PostgreSQL does
 #
@@ -14,7 +17,7 @@ PG_CONFIG ?= pg_config
 # These goals are scripts, which build for themselves and install what is
 # missing.  PGXS stays out of their way: it has a "check" of its own, which
 # says "not supported" and succeeds.
-SCRIPTS_OF_OURS = check demo bench lint indent
+SCRIPTS_OF_OURS = check demo bench fuzz coverage lint indent
 
 ifneq ($(filter $(SCRIPTS_OF_OURS),$(MAKECMDGOALS)),)
 
@@ -26,6 +29,11 @@ demo:
 	@PG_CONFIG='$(PG_CONFIG)' test/demo
 bench:
 	@PG_CONFIG='$(PG_CONFIG)' test/bench/run
+fuzz:
+	@PG_CONFIG='$(PG_CONFIG)' test/install-packages
+	@test/fuzz/run
+coverage:
+	@PG_CONFIG='$(PG_CONFIG)' test/coverage
 lint:
 	@test/lint
 indent:
