@@ -68,6 +68,8 @@ static const FailureText failure_texts[] = {
 	[QS_FAILURE_RESENT] = {QS_ERROR_TRANSIENT, "reset",
 						   "a kept connection ended after the request was sent, and it was not "
 						   "sent twice"},
+	[QS_FAILURE_STALE] = {QS_ERROR_TRANSIENT, "reset",
+						  "the connection had ended while it was idle"},
 	[QS_FAILURE_TOO_LARGE] = {QS_ERROR_RESOURCES, "too_large",
 							  "the reply is larger than allowed"},
 	[QS_FAILURE_ADDRESS_REFUSED] = {QS_ERROR_TERMINAL, "address_refused",
@@ -457,8 +459,14 @@ collect(QsNet *net)
 		qs_transfer_conclude(transfer, message->data.result);
 		qs_transfer_release(transfer);
 		qs_queue_leave_host(net, call->lane->host);
-		if (call->failure != QS_FAILURE_DESCRIPTORS ||
-			!wait_for_descriptor(net, call, qs_net_now_ms()))
+		if (call->failure == QS_FAILURE_STALE)
+		{
+			/* Nothing was sent, and its next connection is a new one. */
+			call->attempts--;
+			qs_queue_put_back(net, call);
+		}
+		else if (call->failure != QS_FAILURE_DESCRIPTORS ||
+				 !wait_for_descriptor(net, call, qs_net_now_ms()))
 			finish(net, call);
 	}
 	return count;

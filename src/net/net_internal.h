@@ -40,6 +40,7 @@ typedef enum QsFailure
 	QS_FAILURE_RESET,
 	QS_FAILURE_TRUNCATED,
 	QS_FAILURE_RESENT,
+	QS_FAILURE_STALE,
 	QS_FAILURE_TOO_LARGE,
 	QS_FAILURE_ADDRESS_REFUSED,
 	QS_FAILURE_URL_REFUSED,
@@ -145,6 +146,7 @@ struct QsTransfer
 	bool address_refused;
 	bool no_descriptor;
 	bool resend_refused;
+	bool stale; /* the idle connection it got had ended */
 	size_t max_reply_bytes;
 
 	struct curl_slist *headers; /* an array whose elements are linked */

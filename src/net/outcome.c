@@ -74,6 +74,8 @@ failure_of_code(const QsTransfer *transfer, CURLcode code)
 		return QS_FAILURE_TOO_LARGE;
 	if (transfer->resend_refused)
 		return QS_FAILURE_RESENT;
+	if (transfer->stale)
+		return QS_FAILURE_STALE;
 	for (i = 0; i < sizeof(meanings) / sizeof(meanings[0]); i++)
 		if (meanings[i].code == code)
 			failure = meanings[i].failure;
@@ -181,8 +183,10 @@ qs_transfer_conclude(QsTransfer *transfer, CURLcode code)
 	}
 	call->fresh = call->failure == QS_FAILURE_RESET ||
 		call->failure == QS_FAILURE_RESENT ||
+		call->failure == QS_FAILURE_STALE ||
 		call->failure == QS_FAILURE_TIMEOUT;
-	if (!call->sent && call->failure != QS_FAILURE_DESCRIPTORS)
+	if (!call->sent && call->failure != QS_FAILURE_DESCRIPTORS &&
+		call->failure != QS_FAILURE_STALE)
 		host->proven = false;
 	free(call->detail);
 	call->detail = detail && detail[0] ? strdup(detail) : NULL;

@@ -104,6 +104,31 @@ on_close_socket(void *context, curl_socket_t fd)
 
 #ifdef QS_CURL_HAS_PREREQ
 /*
+ * Has an idle connection ended, or does it say what nobody asked for?  Newer
+ * versions of libcurl (8.22 is one) do not look when it was used a moment ago,
+ * and a write sent into it would have an unknown outcome.  Over HTTP/2 the
+ * other side may have something to say at any time.
+ */
+static bool
+connection_is_stale(const QsTransfer *transfer)
+{
+	curl_socket_t fd = CURL_SOCKET_BAD;
+	long connects = 1;
+	char byte;
+
+	if (transfer->call->lane->host->http2 ||
+		curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS,
+						  &connects) != CURLE_OK ||
+		connects > 0 ||
+		curl_easy_getinfo(transfer->easy, CURLINFO_ACTIVESOCKET,
+						  &fd) != CURLE_OK ||
+		fd == CURL_SOCKET_BAD)
+		return false;
+	return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
+		(errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+}
+
+/*
  * Last stop before a request goes out, on new and on reused connections.
  *
  * curl sends a request again by itself when a reused connection ends without
@@ -130,6 +155,11 @@ on_request(void *context, char *address, char *local_address, int port,
 		sent > 0)
 	{
 		transfer->resend_refused = true;
+		return CURL_PREREQFUNC_ABORT;
+	}
+	if (connection_is_stale(transfer))
+	{
+		transfer->stale = true;
 		return CURL_PREREQFUNC_ABORT;
 	}
 	if (!host->allowed &&
@@ -480,7 +510,7 @@ qs_transfer_start(QsNet *net, QsCall *call, int64_t now_ms)
 	call->transfer = transfer;
 	transfer->sockets = 0;
 	transfer->address_refused = transfer->no_descriptor =
-		transfer->resend_refused = false;
+		transfer->resend_refused = transfer->stale = false;
 	transfer->words[0] = '\0';
 
 	transfer->prev_running = NULL;
