@@ -606,6 +606,7 @@ qs_net_next(QsNet *net, QsNetResult *result)
 	result->ok = call->failure == QS_FAILURE_NONE;
 	result->sent = call->sent;
 	result->attempts = call->attempts;
+	result->elapsed_ms = call->elapsed_ms;
 	result->reply.body = "";
 	result->reply.content_type = "";
 	result->reply.retry_after_ms = result->reply.date_epoch_s = -1;

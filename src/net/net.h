@@ -77,6 +77,8 @@ typedef struct QsNetResult
 	bool		sent;			/* the request may have reached the server: a
 								 * write without a reply has unknown outcome */
 	int			attempts;		/* 1 for the first */
+	int			elapsed_ms;		/* of the last attempt, waiting in the queue
+								 * not counted; 0 if none was made */
 } QsNetResult;
 
 typedef struct QsNetStats		/* since qs_net_new(), except in_flight, queued */

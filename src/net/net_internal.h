@@ -114,6 +114,7 @@ struct QsCall
 	bool sent;
 	bool fresh; /* the last attempt's connection was of no use */
 	int attempts;
+	int elapsed_ms;
 	int shortages; /* times it met a lack of descriptors */
 	int request_timeout_ms;
 	int64_t sequence;

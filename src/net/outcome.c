@@ -122,6 +122,7 @@ count_statistics(QsTransfer *transfer)
 	long header_bytes = 0;
 	curl_off_t handshake = 0;
 	curl_off_t body_bytes = 0;
+	curl_off_t total_us = 0;
 
 	(void) curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &connects);
 	(void) curl_easy_getinfo(easy, CURLINFO_APPCONNECT_TIME_T, &handshake);
@@ -130,6 +131,8 @@ count_statistics(QsTransfer *transfer)
 	if (connects > 0 && handshake > 0)
 		stats->tls_handshakes++;
 	stats->bytes_received += body_bytes + header_bytes;
+	(void) curl_easy_getinfo(easy, CURLINFO_TOTAL_TIME_T, &total_us);
+	transfer->call->elapsed_ms = (int) (total_us / 1000);
 }
 
 /*

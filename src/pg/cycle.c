@@ -25,7 +25,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* Those who are late get as long again as the others took, but at least: */
+/* Those who are late get twice as long as the others' calls, but at least: */
 #define GRACE_MS	20
 
 typedef struct Cycle
@@ -448,24 +448,33 @@ record(Cycle *cycle)
 }
 
 /*
+ * When whatever is still open hangs: nothing was asked or answered for twice
+ * as long as any call has taken in this cycle.
+ */
+static int64
+grace_ends_ms(const Observer *observer)
+{
+	return observer->last_event_ms + Max(GRACE_MS, 2 * observer->slowest_ms);
+}
+
+/*
  * May the groups that have arrived go on?  Yes when nobody is on the way, or
- * when for as long again as the phase took until then no reply has come: what
- * is still missing hangs.  *wait_ms is shortened to the end of that grace.
+ * when some answer has come and what is missing hangs.  *wait_ms is shortened
+ * to the end of the grace.
  */
 static bool
 should_flush(const Cycle *cycle, GroupStage arrived, int on_the_way,
 			 int64 started_ms, int64 *wait_ms)
 {
-	int64		last_ms = cycle->observer.last_reply_ms;
 	int64		left;
 
 	if (cycle->in_stage[arrived] == 0)
 		return false;
 	if (on_the_way == 0 || cycle->over)
 		return true;
-	if (last_ms <= started_ms)
+	if (cycle->observer.last_reply_ms <= started_ms)
 		return false;
-	left = last_ms + Max(GRACE_MS, last_ms - started_ms) - qs_net_now_ms();
+	left = grace_ends_ms(&cycle->observer) - qs_net_now_ms();
 	if (left <= 0)
 		return true;
 	*wait_ms = Min(*wait_ms, left);
@@ -520,11 +529,8 @@ await_last_replies(Cycle *cycle)
 
 	while (observer->pending > 0)
 	{
-		int64		now_ms = qs_net_now_ms();
-		int64		grace_ms = Max(GRACE_MS, observer->last_reply_ms -
-								   cycle->started_ms);
-		int64		left_ms = Min(observer->last_reply_ms + grace_ms,
-								  observer->deadline_ms) - now_ms;
+		int64		left_ms = Min(grace_ends_ms(observer),
+								  observer->deadline_ms) - qs_net_now_ms();
 
 		if (left_ms <= 0)
 		{

@@ -81,7 +81,7 @@ reuse_load(const Observer *observer, QpsscaleGroup *group)
 		return false;
 	known = hash_search(known_loads, &group->id, HASH_FIND, NULL);
 	if (known == NULL || known->version != group->version ||
-		known->bucket != publishing_bucket(observer))
+		known->bucket != observer->bucket)
 		return false;
 	group->target.load = known->load;
 	group->load_reused = true;
@@ -99,7 +99,7 @@ keep_load(const Observer *observer, const QpsscaleGroup *group)
 		make_known_loads();
 	known = hash_search(known_loads, &group->id, HASH_ENTER, NULL);
 	known->version = group->version;
-	known->bucket = publishing_bucket(observer);
+	known->bucket = observer->bucket;
 	known->load = group->target.load;
 }
 
@@ -199,6 +199,7 @@ send_call(Observer *observer, QsCall *call)
 
 	if (call->n_targets == 0)
 		return;
+	observer->last_event_ms = qs_net_now_ms();
 	if (qs_net_submit(qpsscale_worker_net, &call->request, &limits, call,
 					  &error))
 		return;
@@ -252,11 +253,13 @@ finish(Observer *observer, QsNetResult *result)
 	bool		ok;
 
 	observer->calls++;
-	observer->last_reply_ms = qs_net_now_ms();
+	observer->last_reply_ms = observer->last_event_ms = qs_net_now_ms();
 	qs_error_clear(&error);
 	if (call->kind == QS_CALL_SET_CAPACITY)
 		((QpsscaleGroup *) call->targets[0]->user)->set_sent |=
 			result->sent || result->ok;
+	if (result->ok)
+		observer->slowest_ms = Max(observer->slowest_ms, result->elapsed_ms);
 	if (result->ok)
 		ok = provider_of(call)->parse(observer->arena, call, &result->reply,
 									  now_us(), &follow_up, &error);
@@ -385,6 +388,7 @@ qpsscale_observe(Observer *observer, QpsscaleGroup *groups, int n_groups)
 	HASH_SEQ_STATUS scan;
 	BatchEntry *entry;
 
+	observer->bucket = publishing_bucket(observer);
 	/* a call for one group says nothing about how many there are */
 	if (!observer->fresh)
 		bound_known_loads(n_groups);

@@ -18,8 +18,11 @@ typedef struct Observer
 	int64		deadline_ms;	/* of the cycle, net's clock */
 	int			request_timeout_ms;
 	bool		fresh;
+	int64		bucket;			/* publishing interval that is asked for */
 	int			pending;		/* calls without an answer */
 	int64		last_reply_ms;	/* 0 = none yet */
+	int64		last_event_ms;	/* last reply or call */
+	int			slowest_ms;		/* longest that an answered call took */
 	int64		calls;
 	int64		failed_calls;
 

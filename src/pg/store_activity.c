@@ -193,9 +193,9 @@ qpsscale_store_claim(StoreBatch *batch)
 		group->row_locked = false;
 		if (!qpsscale_store_will_act(group))
 			continue;
-		if (qpsscale_store_result(row, 3, &null) != 0)
+		if (qpsscale_store_flag(row, 3))
 			qpsscale_store_hold(group, QS_REASON_ACTIVITY_IN_FLIGHT);
-		else if (qpsscale_store_result(row, 2, &null) == 0)
+		else if (!qpsscale_store_flag(row, 2))
 			qpsscale_store_hold(group, QS_REASON_POLICY_CHANGED);
 	}
 	SPI_freetuptable(SPI_tuptable);

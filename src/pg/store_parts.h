@@ -24,6 +24,7 @@ typedef struct StoreBatch
 /* store_write.c */
 extern QpsscaleGroup *qpsscale_store_find(StoreBatch *batch, int64 id);
 extern int64 qpsscale_store_result(uint64 row, int column, bool *null);
+extern bool qpsscale_store_flag(uint64 row, int column);	/* null is false */
 
 /* Will the group's decision become an intent? */
 extern bool qpsscale_store_will_act(const QpsscaleGroup *group);

@@ -66,6 +66,16 @@ qpsscale_store_result(uint64 row, int column, bool *null)
 }
 
 bool
+qpsscale_store_flag(uint64 row, int column)
+{
+	bool		null;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[row],
+									  SPI_tuptable->tupdesc, column, &null);
+
+	return !null && DatumGetBool(value);
+}
+
+bool
 qpsscale_store_will_act(const QpsscaleGroup *group)
 {
 	return group->decision.action != QS_ACTION_NONE &&
