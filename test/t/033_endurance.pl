@@ -9,8 +9,7 @@ use QpsscaleProcess;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my ($node, $cloud) = QpsscaleNode->start(
-	settings => { 'qpsscale.cycle_deadline' => "'150ms'" });
+my ($node, $cloud) = QpsscaleNode->start;
 
 # some that act again and again, and some that rest
 my @acting = map { "acting-$_" } 1 .. 5;
@@ -86,7 +85,8 @@ my $acted = $cloud->counters->{modify_applied};
 run_cycles(300);
 my $end = seen();
 is_constant($warm, $end, '300 cycles');
-is($end->{descriptors}, $warm->{descriptors}, '300 cycles: same descriptors');
+cmp_ok($end->{descriptors}, '<=', $warm->{descriptors},
+	'300 cycles: no more descriptors');
 is($end->{connections}, $warm->{connections},
 	'300 cycles: not one new connection');
 cmp_ok($cloud->counters->{modify_applied},
@@ -94,6 +94,12 @@ cmp_ok($cloud->counters->{modify_applied},
 
 # ---- while the cloud fails ----
 
+# Retries would take long.  Not before: on a busy machine such a deadline ends
+# cycles of a healthy cloud too, and the connections that they wait for.
+$node->append_conf('postgresql.conf', "qpsscale.cycle_deadline = '150ms'");
+$node->reload;
+wait_for($node, 'SHOW qpsscale.cycle_deadline',
+	'150ms', 'the deadline is a short one');
 $cloud->fault(
 	{ kind => 'status', params => { status => 500 }, probability => 0.3 },
 	{ kind => 'truncated', params => { bytes => 90 }, probability => 0.3 },
