@@ -20,6 +20,7 @@
 #include "pg/cycle.h"
 #include "pg/explain.h"
 #include "pg/observe.h"
+#include "pg/resolution.h"
 #include "pg/worker.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -60,13 +61,6 @@ localize_error(QsError *error)
 	qpsscale_localize(error->message);
 }
 
-static int
-cycle_deadline_ms(const QpsscaleSettings *settings)
-{
-	return settings->cycle_deadline_ms > 0 ? settings->cycle_deadline_ms :
-		settings->interval_ms;
-}
-
 static void
 note_error(QpsscaleGroup *group, const char *source, const QsError *error)
 {
@@ -76,106 +70,6 @@ note_error(QpsscaleGroup *group, const char *source, const QsError *error)
 	group->error = *error;
 	group->error_message = error->code[0] == '\0' ? pstrdup(error->message) :
 		psprintf("%s: %s", error->code, error->message);
-}
-
-/* ----------
- * Open activities of earlier cycles, resolved by what the cloud says now.
- * ----------
- */
-
-/*
- * An intent without an outcome.  While the process that wrote it may still
- * send it, it is in flight; afterwards the cloud's desired capacity tells.  A
- * call that was sent may be carried out late, so "not applied" is believed
- * only when the longest a request may take has passed.  The row says when the
- * call was intended; it may have waited for its turn until the cycle's end.
- * An intent of the future was left by a clock that has been set back since:
- * nobody can tell how old it is, and it must not be waited for until then.
- */
-static void
-resolve_unknown(Cycle *cycle, QpsscaleGroup *group)
-{
-	GroupActivity *open = &group->open;
-	const QsCapacity *capacity = &group->target.capacity;
-	int64		settled_ms = 2 * (int64) cycle->settings->request_timeout_ms +
-		cycle_deadline_ms(cycle->settings);
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (open->evaluator_alive)
-		return;
-	if (open->status == ACTIVITY_REQUESTED)
-	{
-		open->resolved = ACTIVITY_UNKNOWN;
-		open->resolution = "the process that wanted to act has ended";
-	}
-	if (!capacity->known)
-		return;
-	if (capacity->desired == open->desired)
-		open->resolved = ACTIVITY_ACCEPTED;
-	else if (TimestampDifferenceExceeds(open->requested_at, now,
-										settled_ms) ||
-			 TimestampDifferenceExceeds(now, open->requested_at, settled_ms))
-	{
-		open->resolved = ACTIVITY_FAILED;
-		open->resolution = psprintf("outcome unknown; the cloud's desired capacity is %d, not %d",
-									capacity->desired, open->desired);
-	}
-}
-
-/* Instances on their way: there, replaced by somebody, or too late. */
-static void
-resolve_accepted(QpsscaleGroup *group)
-{
-	GroupActivity *open = &group->open;
-	const QsCapacity *capacity = &group->target.capacity;
-	TimestampTz since = open->accepted_at != 0 ? open->accepted_at :
-		open->requested_at;
-
-	if (!capacity->known)
-		return;
-	if (capacity->desired != open->desired)
-	{
-		open->resolved = ACTIVITY_SUPERSEDED;
-		open->resolution = psprintf("desired capacity was changed to %d by somebody else",
-									capacity->desired);
-	}
-	else if (capacity->total == open->desired &&
-			 (open->desired < open->base ||
-			  capacity->in_service >= open->desired))
-		open->resolved = ACTIVITY_SUCCESSFUL;
-	else if (TimestampDifferenceExceeds(since, GetCurrentTimestamp(),
-										Min((int64) group->activity_deadline_s * 1000,
-											INT_MAX)))
-	{
-		open->resolved = ACTIVITY_FAILED;
-		open->resolution = psprintf("not in service within %d seconds",
-									group->activity_deadline_s);
-	}
-}
-
-static void
-resolve_open(Cycle *cycle, QpsscaleGroup *group)
-{
-	GroupActivity *open = &group->open;
-
-	open->resolved = open->status;
-	open->resolution = NULL;
-	switch (open->status)
-	{
-		case ACTIVITY_REQUESTED:
-		case ACTIVITY_UNKNOWN:
-			resolve_unknown(cycle, group);
-			break;
-		case ACTIVITY_ACCEPTED:
-			resolve_accepted(group);
-			break;
-		default:
-			break;
-	}
-	group->history.activity_in_flight =
-		open->resolved == ACTIVITY_REQUESTED ||
-		open->resolved == ACTIVITY_UNKNOWN;
-	group->history.activity_accepted = open->resolved == ACTIVITY_ACCEPTED;
 }
 
 /* ----------
@@ -257,7 +151,7 @@ consider(Cycle *cycle, QpsscaleGroup *group)
 	bool		in_service;
 	bool		activities;
 
-	resolve_open(cycle, group);
+	qpsscale_resolve_open(group, cycle->settings);
 	decide(group);
 
 	in_service = !cycle->over && !group->asked_in_service &&
@@ -636,7 +530,7 @@ prepare_group(Cycle *cycle, QpsscaleGroup *group, HTAB *accounts)
 		problem = "neither the group nor its account names a region";
 	if (problem != NULL)
 	{
-		resolve_open(cycle, group);
+		qpsscale_resolve_open(group, cycle->settings);
 		decide_without_account(group, problem);
 		decided(cycle, group);
 		return;
@@ -701,7 +595,7 @@ start_observer(Cycle *cycle)
 	observer->metric_period_s = settings->metric_period_s;
 	observer->metric_resolution_s = settings->metric_resolution_s;
 	observer->request_timeout_ms = settings->request_timeout_ms;
-	observer->deadline_ms = cycle->started_ms + cycle_deadline_ms(settings);
+	observer->deadline_ms = cycle->started_ms + qpsscale_cycle_deadline_ms(settings);
 	observer->fresh = cycle->request->fresh;
 	observer->ready = ready;
 	observer->context = cycle;

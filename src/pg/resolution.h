@@ -1,0 +1,22 @@
+/*-------------------------------------------------------------------------
+ * resolution.h
+ *		What became of the actions of earlier cycles.
+ *-------------------------------------------------------------------------
+ */
+#ifndef QPSSCALE_RESOLUTION_H
+#define QPSSCALE_RESOLUTION_H
+
+#include "pg/group.h"
+#include "pg/host.h"
+
+/*
+ * Sets group->open.resolved and what decide() needs to know about it, from the
+ * group's capacity as observed so far.  May be called again when more is known.
+ */
+extern void qpsscale_resolve_open(QpsscaleGroup *group,
+								  const QpsscaleSettings *settings);
+
+/* Time limit of all requests of one cycle. */
+extern int	qpsscale_cycle_deadline_ms(const QpsscaleSettings *settings);
+
+#endif							/* QPSSCALE_RESOLUTION_H */
