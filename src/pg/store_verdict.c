@@ -465,22 +465,33 @@ put_error(StoreRows *rows, const QpsscaleGroup *group, const char *source,
 	store_put_time(rows, at);
 }
 
+static bool
+is_same_error(const QpsscaleGroup *group, const char *code)
+{
+	char	   *start = psprintf("%s: %s: ", group->error_source, code);
+
+	return strncmp(group->before.error, start, strlen(start)) == 0;
+}
+
 /*
  * An error that repeats from tick to tick is recorded once.  It is the same
  * one if it has the same source and code: the message behind them may hold a
- * request id, or how far this connection came, and differ each time.
+ * request id, or how far this connection came, and differ each time.  Whether a
+ * slow call meets its own time limit or the cycle's is chance.
  */
 static bool
 error_repeats(const QpsscaleGroup *group)
 {
-	char	   *start;
+	const char *code = group->error.code;
 
 	if (group->before.error == NULL)
 		return false;
-	if (group->error.code[0] == '\0')
+	if (code[0] == '\0')
 		return same_text(group->before.error, error_text(group));
-	start = psprintf("%s: %s: ", group->error_source, group->error.code);
-	return strncmp(group->before.error, start, strlen(start)) == 0;
+	if (strcmp(code, "timeout") == 0 || strcmp(code, "deadline") == 0)
+		return is_same_error(group, "timeout") ||
+			is_same_error(group, "deadline");
+	return is_same_error(group, code);
 }
 
 void
