@@ -259,10 +259,11 @@ finish(Observer *observer, QsNetResult *result)
 		((QpsscaleGroup *) call->targets[0]->user)->set_sent |=
 			result->sent || result->ok;
 	if (result->ok)
+	{
 		observer->slowest_ms = Max(observer->slowest_ms, result->elapsed_ms);
-	if (result->ok)
 		ok = provider_of(call)->parse(observer->arena, call, &result->reply,
 									  now_us(), &follow_up, &error);
+	}
 	else
 	{
 		error = result->error;

@@ -154,6 +154,23 @@ subtest 'a suspension that comes during a cycle holds, also over one that has en
 		'a suspension of one direction without end does not hold the other');
 };
 
+subtest 'a database that is disarmed during a cycle does not act' => sub {
+	my $id = busy_group('disarmed');
+	my $since = log_position();
+
+	slow('DescribeScalingActivities');
+	my $evaluation = begin("SELECT qpsscale_evaluate($id)");
+	under_way('DescribeScalingActivities');
+	sql('DELETE FROM qpsscale.armed');
+	my $result = decode_json(finish($evaluation));
+	is("$result->{action} $result->{reason}", 'none policy_changed',
+		'the group does not act');
+	is(scalar(@{ $cloud->log($since, 'ModifyScalingGroup') }), 0, 'no call');
+	is(evaluate($node, $id)->{reason}, 'not_armed', 'then it is not armed');
+	sql('SELECT qpsscale_arm()');
+	sql("UPDATE qpsscale.resource_groups SET enabled = false WHERE id = $id");
+};
+
 subtest 'a time of the future does not hold a group until then' => sub {
 	my $id = busy_group('clock');
 
