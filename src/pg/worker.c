@@ -20,6 +20,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
+#include "pg/channels.h"
 #include "pg/compat.h"
 #include "pg/cycle.h"
 #include "pg/explain.h"
@@ -30,7 +31,6 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
-#include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
@@ -53,9 +53,6 @@ const QpsscaleStamp qpsscale_worker_stamp = {
 
 const QpsscaleHost *qpsscale_worker_host = NULL;
 QsNet	   *qpsscale_worker_net = NULL;
-
-/* A reply with 100 groups and their tags is some 100 kB. */
-#define MAX_REPLY_BYTES		((size_t) 16 * 1024 * 1024)
 
 /* A caller that does not take its answer is given up after this long. */
 #define SEND_TIMEOUT_MS		5000
@@ -150,56 +147,21 @@ publish_cycle(const CycleResult *result, TimestampTz started, bool tick)
  * Waiting
  * ----------
  */
-static bool
-acquire_fd(void *context)
-{
-	return AcquireExternalFD();
-}
-
-static void
-release_fd(void *context)
-{
-	ReleaseExternalFD();
-}
-
-static QsNetOptions
-net_options(void)
-{
-	const QpsscaleSettings *settings = qpsscale_worker_host->settings;
-	QsNetOptions options = {0};
-
-	options.max_in_flight = settings->max_in_flight;
-	options.max_reply_bytes = MAX_REPLY_BYTES;
-	options.ca_file = settings->ca_file;
-	options.user_agent = "qpsscale/" QPSSCALE_VERSION;
-	options.allowed_hosts = settings->allowed_hosts;
-	options.acquire_fd = acquire_fd;
-	options.release_fd = release_fd;
-	return options;
-}
-
 static void
 reload(void)
 {
-	QsNetOptions options;
-	QsError		error;
-
 	ConfigReloadPending = false;
 	ProcessConfigFile(PGC_SIGHUP);
 	/* the kill switch reaches calls that still wait for their turn */
 	if (!qpsscale_worker_host->settings->enabled)
 		qpsscale_withdraw_changes();
-	options = net_options();
-	if (!qs_net_configure(qpsscale_worker_net, &options, &error))
-		ereport(qpsscale_elevel(WARNING),
-				(errmsg("qpsscale keeps its old network settings: %s",
-						error.message)));
+	qpsscale_channels_configure();
 }
 
 void
 qpsscale_worker_wait(int64 timeout_ms)
 {
-	int64		net_ms = qs_net_timeout_ms(qpsscale_worker_net);
+	int64		net_ms = qpsscale_channels_timeout_ms();
 	WaitEvent	event;
 
 	Assert(!IsTransactionState());
@@ -215,28 +177,19 @@ qpsscale_worker_wait(int64 timeout_ms)
 	beat();
 	if (ConfigReloadPending)
 		reload();
-	qs_net_drive(qpsscale_worker_net);
+	qpsscale_channels_drive();
 }
 
 static void
-start_net(void)
+start_waiting(void)
 {
-	QsNetOptions options = net_options();
-	QsError		error;
-
-	qpsscale_worker_net = qs_net_new(&options, &error);
-	if (qpsscale_worker_net == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("qpsscale could not start its network layer: %s",
-						error.message)));
 	wait_event = qpsscale_wait_event("QpsscaleMain");
-	wait_set = qpsscale_create_wait_event_set(3);
+	wait_set = qpsscale_create_wait_event_set(2 + QPSSCALE_CHANNELS);
 	AddWaitEventToSet(wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL,
 					  NULL);
-	AddWaitEventToSet(wait_set, WL_SOCKET_READABLE,
-					  qs_net_fd(qpsscale_worker_net), NULL, NULL);
+	qpsscale_channels_start(wait_set);
+	qpsscale_worker_net = qpsscale_channel(QPSSCALE_CHANNEL_CLOUD);
 }
 
 /* ----------
@@ -480,8 +433,6 @@ tick(void)
 	qpsscale_worker_state("idle");
 }
 
-
-
 static void
 serve_database(void)
 {
@@ -569,7 +520,7 @@ qpsscale_worker_run(const QpsscaleHost *host, const QpsscaleLaunch *launch)
 	connect_to_database(launch);
 	cycle_context = AllocSetContextCreate(TopMemoryContext, "qpsscale cycle",
 										  ALLOCSET_DEFAULT_SIZES);
-	start_net();
+	start_waiting();
 	if (launch->resident)
 	{
 		start_slot(launch);

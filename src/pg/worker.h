@@ -11,11 +11,11 @@
 
 /* Set once at the start of the process. */
 extern const QpsscaleHost *qpsscale_worker_host;
-extern QsNet *qpsscale_worker_net;
+extern QsNet *qpsscale_worker_net;	/* the channel of the clouds */
 
 /*
- * Waits until the net's descriptor is readable, the latch is set or the time
- * has passed (milliseconds; -1 = no limit), then drives the net.  Checks for
+ * Waits until a channel's descriptor is readable, the latch is set or the time
+ * has passed (milliseconds; -1 = no limit), then drives the channels.  Checks for
  * interrupts (a termination does not return), reloads settings, beats the
  * heart.  No transaction may be open.
  */
