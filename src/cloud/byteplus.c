@@ -65,12 +65,14 @@ qs_byteplus_call_new(QsArena *arena, const QsBatch *batch, QsCallKind kind,
 	call->base.ca_file = batch->account->ca_file;
 	call->base.targets = targets;
 	call->base.n_targets = n_targets;
+	/* what is throttled or dead is one API of one account */
+	call->base.bucket = qs_arena_printf(arena, "%s/%s", account,
+										qs_call_kind_name(kind));
+	if (call->base.bucket == NULL)
+		return NULL;
 	call->base.burst = 1;
 	if (kind == QS_CALL_LOAD)
 	{
-		call->base.bucket = qs_arena_printf(arena, "%s/monitor", account);
-		if (call->base.bucket == NULL)
-			return NULL;
 		call->base.burst = MONITOR_CALLS;
 		if (!batch->account->rate_limits_off)
 			call->base.rate_per_second = MONITOR_CALLS / MONITOR_PERIOD_S;

@@ -14,17 +14,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "net/net_internal.h"
 
-#define MAX_IN_FLIGHT 1000
 #define MAX_ATTEMPTS 3
+
+/* A call that is cut off earlier says nothing about the other side. */
+#define FAIR_CHANCE_MS 500
 #define MAX_HEADERS 256
 #define MAX_HEADERS_BYTES 65536
-#define DEFAULT_REPLY_BYTES ((size_t) 16 * 1024 * 1024)
 #define DEFAULT_TIMEOUT_MS 5000
 #define LONGEST_TIMEOUT_MS 3600000
 #define RETRY_BASE_MS 100
@@ -61,6 +60,9 @@ static const FailureText failure_texts[] = {
 							 "the deadline passed"},
 	[QS_FAILURE_WITHDRAWN] = {QS_ERROR_TERMINAL, "withdrawn",
 							  "the call was withdrawn before it was sent"},
+	[QS_FAILURE_ENDPOINT_DOWN] = {QS_ERROR_TRANSIENT, "endpoint_down",
+								  "not sent, as calls before it had no answer; one call at a "
+								  "time tries whether it is back"},
 	[QS_FAILURE_RESET] = {QS_ERROR_TRANSIENT, "reset",
 						  "the connection ended before a reply came"},
 	[QS_FAILURE_TRUNCATED] = {QS_ERROR_TRANSIENT, "reset",
@@ -92,183 +94,6 @@ qs_net_now_ms(void)
 
 	(void) clock_gettime(CLOCK_MONOTONIC, &now);
 	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-/*
- * The bundle that libcurl was built with, if it is there; else the usual
- * places.  NULL leaves libcurl to its own devices.
- */
-static char *
-find_system_ca_file(void)
-{
-	static const char *const usual[] = {
-		"/etc/ssl/certs/ca-certificates.crt",
-		"/etc/pki/tls/certs/ca-bundle.crt",
-		"/etc/ssl/ca-bundle.pem",
-		"/etc/ssl/cert.pem",
-	};
-	const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
-	size_t i;
-
-	/* Never curl_version(): some builds look up the machine's name there. */
-	if (info->age >= CURLVERSION_SEVENTH && info->cainfo != NULL &&
-		access(info->cainfo, R_OK) == 0)
-		return strdup(info->cainfo);
-	for (i = 0; i < sizeof(usual) / sizeof(usual[0]); i++)
-		if (access(usual[i], R_OK) == 0)
-			return strdup(usual[i]);
-	return NULL;
-}
-
-static char *
-copy_option(const char *text)
-{
-	return strdup(text ? text : "");
-}
-
-/*
- * Everything that can fail is done before anything is changed.
- */
-static bool
-apply_options(QsNet *net, const QsNetOptions *options, QsError *error)
-{
-	QsAllowList *allowed;
-	char *ca_file;
-	char *user_agent;
-
-	if (options->max_in_flight < 1 || options->max_in_flight > MAX_IN_FLIGHT)
-		return qs_error_set(error, QS_ERROR_TERMINAL, "max_in_flight",
-							"max_in_flight must be 1 to %d", MAX_IN_FLIGHT);
-	allowed = qs_allow_list_new(options->allowed_hosts, error);
-	if (allowed == NULL)
-		return false;
-	ca_file = copy_option(options->ca_file);
-	user_agent = copy_option(options->user_agent);
-	if (ca_file == NULL || user_agent == NULL)
-	{
-		free(ca_file);
-		free(user_agent);
-		qs_allow_list_free(allowed);
-		return qs_error_set(error, QS_ERROR_RESOURCES, "no_memory",
-							"out of memory for the network's options");
-	}
-	free(net->ca_file);
-	free(net->user_agent);
-	qs_allow_list_free(net->allowed);
-	net->ca_file = ca_file;
-	net->user_agent = user_agent;
-	net->allowed = allowed;
-	net->max_in_flight = options->max_in_flight;
-	net->max_per_host = options->max_per_host > 0 ? options->max_per_host : 0;
-	net->max_reply_bytes = options->max_reply_bytes > 0 ?
-		options->max_reply_bytes :
-		DEFAULT_REPLY_BYTES;
-	if (net->max_reply_bytes > INT64_MAX / 4)
-		net->max_reply_bytes = INT64_MAX / 4;
-	net->acquire_fd = options->acquire_fd;
-	net->release_fd = options->release_fd;
-	net->fd_context = options->context;
-	net->configuration++;
-	net->capacity = net->max_in_flight;
-	return true;
-}
-
-QsNet *
-qs_net_new(const QsNetOptions *options, QsError *error)
-{
-	static bool curl_is_ready = false;
-	QsNet *net = calloc(1, sizeof(*net));
-	sigset_t saved;
-	bool ok;
-
-	if (net == NULL)
-	{
-		qs_error_set(error, QS_ERROR_RESOURCES, "no_memory",
-					 "out of memory for the network layer");
-		return NULL;
-	}
-	if (getrandom(&net->random_state, sizeof(net->random_state),
-				  GRND_NONBLOCK) != (ssize_t) sizeof(net->random_state))
-		net->random_state = (uint64_t) qs_net_now_ms() << 20 ^
-			(uint64_t) getpid();
-	net->random_state |= 1; /* xorshift never leaves zero */
-	net->mux.epoll_fd = -1;
-
-	qs_signals_block(&saved);
-	if (!curl_is_ready)
-		curl_is_ready = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
-	ok = curl_is_ready;
-	if (!ok)
-		qs_error_set(error, QS_ERROR_RESOURCES, "no_memory",
-					 "could not initialise libcurl");
-	ok = ok && apply_options(net, options, error) &&
-		qs_multiplexer_open(&net->mux, error);
-	if (ok)
-	{
-		net->system_ca_file = find_system_ca_file();
-		qs_multiplexer_set_limits(&net->mux, net->capacity);
-	}
-	qs_signals_restore(&saved);
-	if (!ok)
-	{
-		qs_net_free(net);
-		return NULL;
-	}
-	return net;
-}
-
-bool
-qs_net_configure(QsNet *net, const QsNetOptions *options, QsError *error)
-{
-	sigset_t saved;
-	bool ok;
-
-	qs_signals_block(&saved);
-	ok = apply_options(net, options, error);
-	if (ok)
-	{
-		qs_queue_allow(net);
-		qs_multiplexer_set_limits(&net->mux, net->capacity);
-	}
-	qs_signals_restore(&saved);
-	return ok;
-}
-
-void
-qs_net_free(QsNet *net)
-{
-	sigset_t saved;
-	QsCall *call;
-	QsReply *reply;
-
-	if (net == NULL)
-		return;
-	qs_net_cancel_all(net);
-	qs_signals_block(&saved);
-	qs_transfer_free_all(net);
-	qs_multiplexer_close(&net->mux);
-	qs_signals_restore(&saved);
-	qs_queue_forget(net);
-	while ((call = net->free_calls) != NULL)
-	{
-		net->free_calls = call->next;
-		free(call);
-	}
-	while ((reply = net->free_replies) != NULL)
-	{
-		net->free_replies = reply->next;
-		free(reply->body);
-		free(reply);
-	}
-	qs_priority_free(&net->ready);
-	qs_priority_free(&net->paused);
-	qs_priority_free(&net->delays);
-	qs_priority_free(&net->expiries);
-	qs_allow_list_free(net->allowed);
-	free(net->ca_file);
-	free(net->system_ca_file);
-	free(net->user_agent);
-	free(net);
 }
 
 int
@@ -376,7 +201,8 @@ qs_net_submit(QsNet *net, const QsHttpRequest *request,
 	call->request_timeout_ms = limits->request_timeout_ms > 0 ?
 		limits->request_timeout_ms :
 		DEFAULT_TIMEOUT_MS;
-	net->pending++;
+	if (net->pending++ == 0)
+		net->busy_period++;
 	qs_queue_append(net, call);
 	return true;
 }
@@ -436,6 +262,31 @@ wait_for_descriptor(QsNet *net, QsCall *call, int64_t now_ms)
 	return true;
 }
 
+/* What the attempt says about the endpoint. */
+static void
+judge_endpoint(QsNet *net, const QsCall *call)
+{
+	QsCongestion *congestion = &call->lane->congestion;
+
+	switch (call->failure)
+	{
+		case QS_FAILURE_NONE:
+			qs_congestion_answered(congestion, net->max_in_flight);
+			break;
+		case QS_FAILURE_RESOLVE:
+		case QS_FAILURE_CONNECT:
+		case QS_FAILURE_TLS:
+		case QS_FAILURE_TIMEOUT:
+		case QS_FAILURE_DEADLINE:
+			/* a call that is tried again is still one call */
+			if (call->attempts == 1 || congestion->down)
+				qs_congestion_unanswered(congestion, net->busy_period);
+			break;
+		default:
+			break;
+	}
+}
+
 /* Takes what curl has finished; how many there were. */
 static int
 collect(QsNet *net)
@@ -458,7 +309,8 @@ collect(QsNet *net)
 		call = transfer->call;
 		qs_transfer_conclude(transfer, message->data.result);
 		qs_transfer_release(transfer);
-		qs_queue_leave_host(net, call->lane->host);
+		judge_endpoint(net, call);
+		qs_queue_leave(net, call->lane);
 		if (call->failure == QS_FAILURE_STALE)
 		{
 			/* Nothing was sent, and its next connection is a new one. */
@@ -470,6 +322,16 @@ collect(QsNet *net)
 			finish(net, call);
 	}
 	return count;
+}
+
+static void
+finish_unsent(QsNet *net, QsCall *call, QsFailure failure, const char *detail)
+{
+	call->failure = failure;
+	call->sent = false;
+	free(call->detail);
+	call->detail = detail ? strdup(detail) : NULL;
+	finish(net, call);
 }
 
 static int
@@ -487,23 +349,19 @@ start_queued(QsNet *net, int64_t now_ms)
 		if (call == NULL)
 			break;
 		count++;
-		if (!qs_transfer_start(net, call, now_ms))
+		call->started_ms = now_ms;
+		if (qs_congestion_is_vain(&call->lane->congestion, net->busy_period))
 		{
-			qs_queue_leave_host(net, call->lane->host);
+			qs_queue_leave(net, call->lane);
+			finish_unsent(net, call, QS_FAILURE_ENDPOINT_DOWN, NULL);
+		}
+		else if (!qs_transfer_start(net, call, now_ms))
+		{
+			qs_queue_leave(net, call->lane);
 			finish(net, call);
 		}
 	}
 	return count;
-}
-
-static void
-finish_unsent(QsNet *net, QsCall *call, QsFailure failure, const char *detail)
-{
-	call->failure = failure;
-	call->sent = false;
-	free(call->detail);
-	call->detail = detail ? strdup(detail) : NULL;
-	finish(net, call);
 }
 
 static void
@@ -630,8 +488,8 @@ qs_net_next(QsNet *net, QsNetResult *result)
 }
 
 /* xorshift64*: jitter needs no better. */
-static uint64_t
-next_random(QsNet *net)
+uint64_t
+qs_net_random(QsNet *net)
 {
 	uint64_t x = net->random_state;
 
@@ -649,7 +507,8 @@ qs_net_retry(QsNet *net, const QsError *error)
 	int64_t now_ms = qs_net_now_ms();
 	int64_t wait;
 
-	if (call == NULL || call->attempts >= MAX_ATTEMPTS)
+	if (call == NULL || call->attempts >= MAX_ATTEMPTS ||
+		call->lane->congestion.down)
 		return false;
 	if (error != NULL && error->retry_after_ms > 0)
 		wait = error->retry_after_ms;
@@ -663,7 +522,7 @@ qs_net_retry(QsNet *net, const QsError *error)
 		wait <<= doublings;
 		if (wait > RETRY_LONGEST_MS)
 			wait = RETRY_LONGEST_MS;
-		wait = (int64_t) (next_random(net) % (uint64_t) (wait + 1));
+		wait = (int64_t) (qs_net_random(net) % (uint64_t) (wait + 1));
 	}
 	if (wait >= call->deadline_ms - now_ms)
 		return false;
@@ -678,6 +537,14 @@ qs_net_retry(QsNet *net, const QsError *error)
 		qs_reply_clear(call->reply);
 	qs_queue_delay(net, call, now_ms + wait);
 	return true;
+}
+
+void
+qs_net_throttled(QsNet *net)
+{
+	if (net->taken != NULL)
+		qs_congestion_throttled(&net->taken->lane->congestion,
+								net->taken->started_ms, qs_net_now_ms());
 }
 
 int
@@ -701,8 +568,11 @@ qs_net_cancel_all(QsNet *net)
 	while (net->running != NULL)
 	{
 		call = net->running->call;
+		if (qs_net_now_ms() - call->started_ms >= FAIR_CHANCE_MS)
+			qs_congestion_unanswered(&call->lane->congestion,
+									 net->busy_period);
 		qs_transfer_release(net->running);
-		qs_queue_leave_host(net, call->lane->host);
+		qs_queue_leave(net, call->lane);
 		qs_queue_free_call(net, call);
 	}
 	qs_queue_drop_all(net);

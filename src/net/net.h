@@ -12,6 +12,8 @@
  * Above curl sits a queue: at most max_in_flight requests run, the rest wait
  * in order of submission; each request may name a token bucket; a failed
  * request that the caller finds retryable goes back with qs_net_retry().
+ * Throttling makes a host's calls of one bucket fewer at a time, and one that
+ * does not answer at all is asked by one call at a time until it does.
  *
  * Not thread-safe; one QsNet a process.  Times are milliseconds of
  * CLOCK_MONOTONIC as returned by qs_net_now_ms().
@@ -73,7 +75,7 @@ typedef struct QsNetResult
 								 * "resolve", "connect", "tls", "reset",
 								 * "too_large", "address_refused", "deadline",
 								 * "url_refused", "protocol", "no_memory",
-								 * "withdrawn") */
+								 * "withdrawn", "endpoint_down") */
 	bool		sent;			/* the request may have reached the server: a
 								 * write without a reply has unknown outcome */
 	int			attempts;		/* 1 for the first */
@@ -127,10 +129,17 @@ extern bool qs_net_next(QsNet *net, QsNetResult *result);
  * Puts the call that qs_net_next() returned last back into the queue: waits
  * for error->retry_after_ms if given, else for a random time between 0 and
  * base * 2^(attempts-1) (base 100 ms, 500 ms when throttled, at most 5 s: full
- * jitter).  false if the wait would pass the deadline or after 3 attempts: the
- * call is then over.
+ * jitter).  false if the wait would pass the deadline, after 3 attempts, or while
+ * the endpoint is down: the call is then over.
  */
 extern bool qs_net_retry(QsNet *net, const QsError *error);
+
+/*
+ * The reply that qs_net_next() gave last said that we ask too much: fewer calls
+ * of its host and bucket are in flight from now on, and more again as answers
+ * come (congestion.h).
+ */
+extern void qs_net_throttled(QsNet *net);
 
 /*
  * Ends the calls that wait to be sent, or to be sent again, and that unwanted()

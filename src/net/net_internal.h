@@ -15,6 +15,7 @@
 
 #include "net/address.h"
 #include "net/compat_curl.h"
+#include "net/congestion.h"
 #include "net/multiplexer.h"
 #include "net/net.h"
 #include "net/priority_queue.h"
@@ -37,6 +38,7 @@ typedef enum QsFailure
 	QS_FAILURE_TIMEOUT,
 	QS_FAILURE_DEADLINE,
 	QS_FAILURE_WITHDRAWN,
+	QS_FAILURE_ENDPOINT_DOWN,
 	QS_FAILURE_RESET,
 	QS_FAILURE_TRUNCATED,
 	QS_FAILURE_RESENT,
@@ -79,9 +81,9 @@ typedef struct QsBucket
 } QsBucket;
 
 /*
- * Where a lane is: nowhere while it is empty, else in exactly one of ready
- * (by age of its first call), paused (by the time of its bucket's next
- * token), or its host's list of held lanes.
+ * Where a lane is: nowhere while it is empty or has as many calls running as
+ * it may, else in exactly one of ready (by age of its first call), paused (by
+ * the time of its bucket's next token), or its host's list of held lanes.
  */
 struct QsLane
 {
@@ -92,6 +94,7 @@ struct QsLane
 	QsBucket *bucket;
 	QsCall *first;
 	QsCall *last;
+	QsCongestion congestion;
 	QsPriorityNode ready;
 	QsPriorityNode paused;
 };
@@ -119,6 +122,7 @@ struct QsCall
 	int request_timeout_ms;
 	int64_t sequence;
 	int64_t deadline_ms;
+	int64_t started_ms; /* the last attempt */
 	const QsHttpRequest *request;
 	const char *ca_file; /* as the caller gave it; NULL = the option's */
 	void *tag;
@@ -190,6 +194,7 @@ struct QsNet
 	QsPriorityQueue delays;
 	QsPriorityQueue expiries;
 	int64_t next_sequence;
+	int64_t busy_period; /* counts submissions to an idle net */
 	size_t n_calls; /* all that exist, free ones included */
 	int queued;
 	int pending;
@@ -216,7 +221,8 @@ extern void qs_queue_append(QsNet *net, QsCall *call);
 extern void qs_queue_put_back(QsNet *net, QsCall *call);
 extern void qs_queue_delay(QsNet *net, QsCall *call, int64_t until_ms);
 extern QsCall *qs_queue_take(QsNet *net, int64_t now_ms);
-extern void qs_queue_leave_host(QsNet *net, QsHost *host);
+extern void qs_queue_leave(QsNet *net, QsLane *lane);
+extern uint64_t qs_net_random(QsNet *net);
 extern void qs_queue_host_proven(QsNet *net, QsHost *host);
 extern void qs_queue_wake_delayed(QsNet *net, int64_t now_ms);
 extern QsCall *qs_queue_take_expired(QsNet *net, int64_t now_ms);

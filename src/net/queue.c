@@ -21,6 +21,9 @@
  * needs are forgotten when the queue is empty. */
 #define MANY_NAMES 2048
 
+/* Among so many calls of a lane a probe is chosen. */
+#define MOST_PROBE_STEPS 1000
+
 static size_t
 slot_of(const char *name)
 {
@@ -329,8 +332,40 @@ host_is_full(const QsNet *net, const QsHost *host)
 }
 
 /*
+ * The lane's next call: its oldest, but any of them while the endpoint is
+ * down, or one that always hangs would be its only probe for ever.
+ */
+static QsCall *
+next_call(QsNet *net, const QsLane *lane)
+{
+	QsCall *call = lane->first;
+	int steps = 0;
+
+	if (!lane->congestion.down)
+		return call;
+	while (call->next != NULL && ++steps < MOST_PROBE_STEPS)
+		call = call->next;
+	steps = (int) (qs_net_random(net) % (uint64_t) (steps + 1));
+	for (call = lane->first; steps > 0; steps--)
+		call = call->next;
+	return call;
+}
+
+static QsCall *
+take(QsNet *net, QsCall *call)
+{
+	QsLane *lane = call->lane;
+
+	dequeue(net, call);
+	lane->host->running++;
+	lane->congestion.running++;
+	return call;
+}
+
+/*
  * The oldest call that may be sent now, with a token taken and a place at its
- * host; NULL when all have to wait.
+ * host; NULL when all have to wait.  One that would be sent in vain is given
+ * out without a token: see qs_congestion_is_vain().
  */
 QsCall *
 qs_queue_take(QsNet *net, int64_t now_ms)
@@ -340,8 +375,15 @@ qs_queue_take(QsNet *net, int64_t now_ms)
 	while ((node = qs_priority_first(&net->ready)) != NULL)
 	{
 		QsLane *lane = node->owner;
-		QsCall *call = lane->first;
 
+		if (qs_congestion_is_vain(&lane->congestion, net->busy_period))
+			return take(net, lane->first);
+		if (!qs_congestion_has_room(&lane->congestion))
+		{
+			/* until qs_queue_leave() */
+			qs_priority_remove(&net->ready, node);
+			continue;
+		}
 		if (host_is_full(net, lane->host))
 		{
 			qs_priority_remove(&net->ready, node);
@@ -356,9 +398,7 @@ qs_queue_take(QsNet *net, int64_t now_ms)
 			qs_priority_push(&net->paused, &lane->paused, now_ms + qs_token_bucket_wait_ms(&lane->bucket->tokens, now_ms));
 			continue;
 		}
-		dequeue(net, call);
-		lane->host->running++;
-		return call;
+		return take(net, next_call(net, lane));
 	}
 	return NULL;
 }
@@ -376,11 +416,16 @@ release_held(QsNet *net, QsHost *host)
 	}
 }
 
-/* A call that qs_queue_take() gave out does not need its host any more. */
+/* A call that qs_queue_take() gave out does not need its place any more. */
 void
-qs_queue_leave_host(QsNet *net, QsHost *host)
+qs_queue_leave(QsNet *net, QsLane *lane)
 {
+	QsHost *host = lane->host;
+
+	lane->congestion.running--;
 	host->running--;
+	if (lane->first != NULL && lane->paused.place == 0 && !lane->held)
+		make_ready(net, lane);
 	if (host->held != NULL && !host_is_full(net, host))
 		release_held(net, host);
 }

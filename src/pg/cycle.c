@@ -208,6 +208,7 @@ acted(Cycle *cycle, QpsscaleGroup *group)
 	}
 	group->not_tried = !target->set_accepted && !group->set_sent &&
 		(strcmp(error->code, "deadline") == 0 ||
+		 strcmp(error->code, "endpoint_down") == 0 ||
 		 strcmp(error->code, "withdrawn") == 0 ||
 		 strcmp(error->code, "disabled") == 0);
 	enter(cycle, group, STAGE_ACTED);

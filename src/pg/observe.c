@@ -275,6 +275,8 @@ finish(Observer *observer, QsNetResult *result)
 	if (!ok)
 	{
 		observer->failed_calls++;
+		if (result->ok && error.class == QS_ERROR_THROTTLED)
+			qs_net_throttled(qpsscale_worker_net);
 		if (may_retry(call, &error) &&
 			qs_net_retry(qpsscale_worker_net, &error))
 			return;

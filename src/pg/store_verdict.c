@@ -474,10 +474,27 @@ is_same_error(const QpsscaleGroup *group, const char *code)
 }
 
 /*
+ * Ways to say that an endpoint does not answer.  Whether a slow call meets its
+ * own time limit or the cycle's, and whether a group's call is the one that
+ * tries if the endpoint is back, is chance.
+ */
+static const char *const unanswered_codes[] = {
+	"timeout", "deadline", "endpoint_down", "connect", "resolve"
+};
+
+static bool
+had_no_answer(const QpsscaleGroup *group)
+{
+	for (size_t i = 0; i < lengthof(unanswered_codes); i++)
+		if (is_same_error(group, unanswered_codes[i]))
+			return true;
+	return false;
+}
+
+/*
  * An error that repeats from tick to tick is recorded once.  It is the same
  * one if it has the same source and code: the message behind them may hold a
- * request id, or how far this connection came, and differ each time.  Whether a
- * slow call meets its own time limit or the cycle's is chance.
+ * request id, or how far this connection came, and differ each time.
  */
 static bool
 error_repeats(const QpsscaleGroup *group)
@@ -488,9 +505,9 @@ error_repeats(const QpsscaleGroup *group)
 		return false;
 	if (code[0] == '\0')
 		return same_text(group->before.error, error_text(group));
-	if (strcmp(code, "timeout") == 0 || strcmp(code, "deadline") == 0)
-		return is_same_error(group, "timeout") ||
-			is_same_error(group, "deadline");
+	for (size_t i = 0; i < lengthof(unanswered_codes); i++)
+		if (strcmp(code, unanswered_codes[i]) == 0)
+			return had_no_answer(group);
 	return is_same_error(group, code);
 }
 

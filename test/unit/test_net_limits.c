@@ -6,8 +6,13 @@
  */
 #include "net_client.h"
 
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "net/congestion.h"
 
 #define MANY 1000
 
@@ -351,6 +356,253 @@ release(void *context)
 	descriptors_given--;
 }
 
+/* A port that is ours, so that nobody else listens there. */
+static int
+closed_port(int *fd)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET};
+	socklen_t length = sizeof(address);
+
+	*fd = socket(AF_INET, SOCK_STREAM, 0);
+	assert_true(*fd >= 0);
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(bind(*fd, (struct sockaddr *) &address, length), 0);
+	assert_int_equal(getsockname(*fd, (struct sockaddr *) &address, &length),
+					 0);
+	return ntohs(address.sin_port);
+}
+
+/* Submits all, waits, and says how many were sent. */
+static int
+run_period(Call *calls, int n, const char *path, int timeout_ms)
+{
+	QsNetLimits limits = limits_of(10000, timeout_ms);
+	int sent = 0;
+	int i;
+
+	memset(calls, 0, sizeof(Call) * (size_t) n);
+	for (i = 0; i < n; i++)
+		submit(&calls[i], path, &limits);
+	run();
+	for (i = 0; i < n; i++)
+		sent += calls[i].outcome.sent;
+	return sent;
+}
+
+static void
+a_dead_endpoint_costs_one_call_and_not_one_per_group(void **state)
+{
+	Call *calls = calloc(40, sizeof(Call));
+	int i;
+
+	(void) state;
+	start_net(4);
+	assert_in_range(run_period(calls, 40, "/hang", 200), 3, 7);
+	for (int period = 0; period < 3; period++)
+	{
+		int timeouts = 0;
+
+		assert_int_equal(run_period(calls, 40, "/hang", 200), 1);
+		for (i = 0; i < 40; i++)
+		{
+			const Outcome *o = &calls[i].outcome;
+
+			assert_int_equal(o->results, 1);
+			if (strcmp(o->error.code, "timeout") == 0)
+				timeouts++;
+			else
+				assert_string_equal(o->error.code, "endpoint_down");
+			assert_int_equal(o->error.class, QS_ERROR_TRANSIENT);
+		}
+		assert_int_equal(timeouts, 1);
+	}
+
+	/* Its first answer lets all others through. */
+	assert_int_equal(run_period(calls, 40, "/ok", 2000), 40);
+	for (i = 0; i < 40; i++)
+		assert_true(calls[i].outcome.ok);
+	free(calls);
+}
+
+static void
+an_endpoint_that_refuses_connections_is_not_asked_for_every_group(void **state)
+{
+	Call *calls = calloc(40, sizeof(Call));
+	QsNetLimits limits = limits_of(10000, 2000);
+	QsError error;
+	char url[100];
+	int64_t before;
+	int fd;
+
+	(void) state;
+	start_net(4);
+	snprintf(url, sizeof(url), "http://127.0.0.1:%d/", closed_port(&fd));
+	for (int period = 0; period < 2; period++)
+	{
+		before = stats_of().requests;
+		memset(calls, 0, sizeof(Call) * 40);
+		for (int i = 0; i < 40; i++)
+			assert_true(submit_url(&calls[i], url, &limits, &error));
+		run();
+		if (period == 0)
+			assert_in_range(stats_of().requests - before, 3, 8);
+		else
+			assert_int_equal(stats_of().requests - before, 1);
+	}
+	close(fd);
+	free(calls);
+}
+
+static void
+a_single_call_that_hangs_is_no_dead_endpoint(void **state)
+{
+	Call *calls = calloc(20, sizeof(Call));
+	QsNetLimits limits;
+	int i;
+
+	(void) state;
+	start_net(4);
+	for (int period = 0; period < 5; period++)
+		assert_int_equal(run_period(calls, 1, "/hang", 100), 1);
+	memset(calls, 0, sizeof(Call) * 20);
+	limits = limits_of(10000, 300);
+	for (i = 0; i < 20; i++)
+		submit(&calls[i], i == 0 ? "/hang" : "/ok", &limits);
+	run();
+	for (i = 1; i < 20; i++)
+		if (!calls[i].outcome.ok)
+			fail_msg("call %d: %s", i, calls[i].outcome.error.message);
+	free(calls);
+}
+
+static void
+a_call_that_is_tried_again_counts_once(void **state)
+{
+	Call calls[2];
+	QsNetLimits limits = limits_of(10000, 100);
+	QsNetResult result;
+
+	(void) state;
+	start_net(4);
+	memset(calls, 0, sizeof(calls));
+	submit(&calls[0], "/hang", &limits);
+	for (int attempt = 1; attempt <= 3; attempt++)
+	{
+		while (!qs_net_next(net, &result))
+			wait_and_drive(100);
+		assert_int_equal(result.attempts, attempt);
+		assert_int_equal(qs_net_retry(net, &result.error), attempt < 3);
+	}
+	submit(&calls[0], "/hang", &limits);
+	submit(&calls[1], "/ok", &limits);
+	run();
+	assert_true(calls[1].outcome.ok);
+}
+
+static void
+one_that_always_hangs_is_not_the_only_probe(void **state)
+{
+	Call *calls = calloc(4, sizeof(Call));
+	bool came_through = false;
+
+	(void) state;
+	start_net(4);
+	(void) run_period(calls, 4, "/hang", 100);
+	for (int period = 0; period < 30 && !came_through; period++)
+	{
+		QsNetLimits limits = limits_of(10000, 100);
+
+		memset(calls, 0, sizeof(Call) * 4);
+		submit(&calls[0], "/hang", &limits);
+		submit(&calls[1], "/ok", &limits);
+		run();
+		came_through = calls[1].outcome.ok;
+	}
+	assert_true(came_through);
+	free(calls);
+}
+
+static void
+a_probe_is_not_repeated(void **state)
+{
+	Call call;
+	QsNetLimits limits = limits_of(10000, 100);
+	QsNetResult result;
+	Call *calls = calloc(4, sizeof(Call));
+
+	(void) state;
+	start_net(4);
+	(void) run_period(calls, 4, "/hang", 100);
+	memset(&call, 0, sizeof(call));
+	submit(&call, "/hang", &limits);
+	while (!qs_net_next(net, &result))
+		wait_and_drive(100);
+	assert_string_equal(result.error.code, "timeout");
+	assert_false(qs_net_retry(net, &result.error));
+	free(calls);
+}
+
+static void
+throttling_makes_calls_fewer_and_answers_more_again(void **state)
+{
+	QsCongestion c = {0};
+	int i;
+
+	(void) state;
+	assert_true(qs_congestion_has_room(&c));
+	c.running = 15;
+	qs_congestion_throttled(&c, 100, 200);
+	assert_float_equal(c.window, 8, 0.001);
+	/* the other 15 were on their way: they say nothing new */
+	for (i = 0; i < 15; i++)
+		qs_congestion_throttled(&c, 100, 201);
+	assert_float_equal(c.window, 8, 0.001);
+	c.running = 7;
+	assert_true(qs_congestion_has_room(&c));
+	qs_congestion_throttled(&c, 300, 400);
+	assert_float_equal(c.window, 4, 0.001);
+	assert_false(qs_congestion_has_room(&c));
+	c.running = 3;
+	for (i = 0; i < 20; i++)
+	{
+		qs_congestion_throttled(&c, 500 + i, 500 + i);
+		assert_true(c.window >= 1);
+	}
+	assert_float_equal(c.window, 1, 0.001);
+	for (i = 0; i < 3; i++)
+		qs_congestion_answered(&c, 50);
+	assert_in_range((int) c.window, 2, 3);
+	for (; i < 5000; i++)
+		qs_congestion_answered(&c, 50);
+	assert_float_equal(c.window, 0, 0.001);
+}
+
+static void
+a_throttled_api_gets_fewer_calls_at_a_time(void **state)
+{
+	Call *calls = calloc(40, sizeof(Call));
+	QsNetLimits limits = limits_of(10000, 2000);
+	QsNetResult result;
+
+	(void) state;
+	start_net(16);
+	for (int i = 0; i < 40; i++)
+		submit(&calls[i], "/slow/20", &limits);
+	while (!qs_net_next(net, &result))
+		wait_and_drive(100);
+	assert_int_equal(stats_of().in_flight <= 16, 1);
+	qs_net_throttled(net);
+	server_counts->most_waiting = 0;
+	run();
+	memset(calls, 0, sizeof(Call) * 40);
+	server_counts->most_waiting = 0;
+	for (int i = 0; i < 20; i++)
+		submit(&calls[i], "/slow/5", &limits);
+	run();
+	assert_in_range(server_counts->most_waiting, 1, 14);
+	free(calls);
+}
+
 static void
 a_lack_of_descriptors_slows_and_does_not_fail(void **state)
 {
@@ -448,6 +700,14 @@ main(void)
 		TEST(a_call_may_be_withdrawn_until_it_is_sent),
 		TEST(jitter_spreads_the_retries),
 		TEST(a_token_bucket_paces_its_own_calls_and_no_others),
+		TEST(a_dead_endpoint_costs_one_call_and_not_one_per_group),
+		TEST(an_endpoint_that_refuses_connections_is_not_asked_for_every_group),
+		TEST(a_single_call_that_hangs_is_no_dead_endpoint),
+		TEST(a_call_that_is_tried_again_counts_once),
+		TEST(one_that_always_hangs_is_not_the_only_probe),
+		TEST(a_probe_is_not_repeated),
+		TEST(throttling_makes_calls_fewer_and_answers_more_again),
+		TEST(a_throttled_api_gets_fewer_calls_at_a_time),
 		TEST(a_lack_of_descriptors_slows_and_does_not_fail),
 		TEST(a_limit_of_64_descriptors_is_survived),
 		TEST(the_descriptor_may_sit_in_another_epoll_set),
