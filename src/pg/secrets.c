@@ -4,16 +4,12 @@
  *		the environment, and what is remembered about a region.
  *
  * Runs outside of any transaction.  A secret goes from the file or variable
- * into QsAccount.credentials and nowhere else; the buffers it passes through
- * are overwritten.
+ * (secret_reference.c) into QsAccount.credentials and nowhere else.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
+#include "pg/secret_reference.h"
 #include "pg/secrets.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -85,79 +81,6 @@ refuse(QpsscaleAccount *account, const char *fmt,...)
 	return false;
 }
 
-/* Trailing line ends are an editor's, not the secret's. */
-static bool
-take_secret(QpsscaleAccount *account, const char *what, char *value,
-			size_t length, char *target, size_t target_size)
-{
-	while (length > 0 && (value[length - 1] == '\n' ||
-						  value[length - 1] == '\r'))
-		length--;
-	if (length == 0)
-		return refuse(account, "%s of account \"%s\" is empty", what,
-					  account->name);
-	if (length >= target_size)
-		return refuse(account, "%s of account \"%s\" is too long", what,
-					  account->name);
-	for (size_t i = 0; i < length; i++)
-		if ((unsigned char) value[i] <= ' ' || (unsigned char) value[i] > '~')
-			return refuse(account,
-						  "%s of account \"%s\" has a character that no key has",
-						  what, account->name);
-	memcpy(target, value, length);
-	target[length] = '\0';
-	return true;
-}
-
-/*
- * The file must be a plain one below the directory, ours alone: a name may not
- * climb, a link is not followed, and other users may not read it.
- */
-static bool
-read_secret_file(QpsscaleAccount *account, const char *what,
-				 const char *directory, const char *name, char *target,
-				 size_t target_size)
-{
-	char		path[MAXPGPATH];
-	char		value[QS_SECRET_MAX];
-	struct stat status;
-	ssize_t		length;
-	bool		ok = false;
-	int			fd;
-
-	if (directory == NULL || directory[0] == '\0')
-		return refuse(account, "account \"%s\" refers to a file, but qpsscale.secrets_dir is not set",
-					  account->name);
-	if (name[0] == '/' || strstr(name, "..") != NULL ||
-		snprintf(path, sizeof(path), "%s/%s", directory, name) >=
-		(int) sizeof(path))
-		return refuse(account, "%s of account \"%s\" names a file outside of qpsscale.secrets_dir",
-					  what, account->name);
-	fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
-		return refuse(account, "%s of account \"%s\": file \"%s\" cannot be read (%s)",
-					  what, account->name, name, strerror(errno));
-	if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode))
-		refuse(account, "%s of account \"%s\": \"%s\" is not a plain file",
-			   what, account->name, name);
-	else if (status.st_mode & (S_IRWXG | S_IRWXO))
-		refuse(account, "%s of account \"%s\": file \"%s\" can be read by others (chmod 600 cures it)",
-			   what, account->name, name);
-	else if (status.st_uid != geteuid() && status.st_uid != 0)
-		refuse(account, "%s of account \"%s\": file \"%s\" belongs to another user",
-			   what, account->name, name);
-	else if ((length = read(fd, value, sizeof(value))) < 0)
-		refuse(account, "%s of account \"%s\": file \"%s\" cannot be read (%s)",
-			   what, account->name, name, strerror(errno));
-	else
-	{
-		ok = take_secret(account, what, value, length, target, target_size);
-		explicit_bzero(value, sizeof(value));
-	}
-	close(fd);
-	return ok;
-}
-
 /*
  * The validator checked who may write which kind of reference; the rights are
  * checked again here, because owners and rights change after that.
@@ -167,33 +90,23 @@ resolve_secret(QpsscaleAccount *account, const char *what, bool required,
 			   const char *secrets_dir, char *target, size_t target_size)
 {
 	const char *reference = option(account, what);
-	bool		trusted = account->owner_is_superuser ||
-		account->server_owner_is_superuser;
-	char	   *value;
+	char		problem[QPSSCALE_SECRET_PROBLEM];
+	QpsscaleSecretRights rights = {
+		.secrets_dir = secrets_dir,
+		.trusted = account->owner_is_superuser ||
+		account->server_owner_is_superuser,
+		.roles = {account->owner, account->server_owner}
+	};
 
 	target[0] = '\0';
 	if (reference == NULL)
 		return !required ||
 			refuse(account, "the user mapping of account \"%s\" has no %s",
 				   account->name, what);
-	if (strncmp(reference, "file:", 5) == 0)
-		return read_secret_file(account, what, secrets_dir, reference + 5,
-								target, target_size);
-	if (!trusted)
-		return refuse(account, "account \"%s\" may only refer to files: neither its owner nor that of the group is a superuser",
-					  account->name);
-	if (strncmp(reference, "inline:", 7) == 0)
-		return take_secret(account, what, unconstify(char *, reference) + 7,
-						   strlen(reference + 7), target, target_size);
-	if (strncmp(reference, "env:", 4) != 0)
-		return refuse(account, "%s of account \"%s\" is not a reference (file:name or env:NAME)",
-					  what, account->name);
-	value = getenv(reference + 4);
-	if (value == NULL)
-		return refuse(account, "%s of account \"%s\": the server's environment has no variable %s",
-					  what, account->name, reference + 4);
-	return take_secret(account, what, value, strlen(value), target,
-					   target_size);
+	return qpsscale_read_secret_reference(reference, &rights, target,
+										  target_size, problem) ||
+		refuse(account, "%s of account \"%s\": %s", what, account->name,
+			   problem);
 }
 
 static const char *

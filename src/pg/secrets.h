@@ -32,6 +32,7 @@ struct QpsscaleAccount
 	bool		owner_is_superuser;
 	bool		exists;			/* a foreign server of our wrapper */
 	bool		usage;			/* the owner has USAGE on it */
+	const char *server_owner;	/* NULL if there is no server */
 	bool		server_owner_is_superuser;
 	bool		mapped;			/* a user mapping for the owner or PUBLIC */
 	int			n_options;

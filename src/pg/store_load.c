@@ -88,7 +88,8 @@ static const char accounts_sql[] =
 "  w.oid IS NOT NULL,"
 "  CASE WHEN w.oid IS NOT NULL AND r.oid IS NOT NULL"
 "       THEN has_server_privilege(r.oid, s.oid, 'USAGE') ELSE false END,"
-"  coalesce(sr.rolsuper, false), s.srvoptions, m.oid IS NOT NULL, m.umoptions"
+"  sr.rolname::text, coalesce(sr.rolsuper, false), s.srvoptions,"
+"  m.oid IS NOT NULL, m.umoptions"
 " FROM (SELECT DISTINCT g.owner, g.account"
 "       FROM qpsscale.resource_groups g"
 "       WHERE $1 IS NULL AND g.enabled OR g.id = $1) o"
@@ -462,6 +463,7 @@ load_accounts(LoadArguments *arguments)
 		account->owner_is_superuser = next_bool(&row);
 		account->exists = next_bool(&row);
 		account->usage = next_bool(&row);
+		account->server_owner = next_text(&row);
 		account->server_owner_is_superuser = next_bool(&row);
 		add_options(account, &row);
 		account->mapped = next_bool(&row);

@@ -8,6 +8,7 @@ use warnings;
 
 use IPC::Run ();
 use JSON::PP;
+use POSIX ();
 use PostgreSQL::Test::Utils;
 use QpsscaleNode;
 use Test::More;
@@ -136,20 +137,33 @@ subtest 'a secret in a file' => sub {
 	my @bad = (
 		[ 'readable by a group', sub { chmod 0640, "$secrets/secret" },
 			qr/can be read by others \(chmod 600/ ],
+		[ 'writable by a group', sub { chmod 0620, "$secrets/secret" },
+			qr/can be written by others \(chmod 600/ ],
 		[ 'readable by all', sub { chmod 0604, "$secrets/secret" },
 			qr/can be read by others/ ],
 		[ 'a symbolic link', sub {
 				secret_file('elsewhere', $SECRET);
 				unlink("$secrets/secret");
 				symlink("$secrets/elsewhere", "$secrets/secret");
-			}, qr/cannot be read/ ],
+			}, qr/cannot be read \(it is a symbolic link/ ],
+		[ 'a pipe', sub {
+				unlink("$secrets/secret");
+				POSIX::mkfifo("$secrets/secret", 0600) or die "mkfifo: $!";
+			}, qr/not a plain file/ ],
 		[ 'a directory', sub {
 				unlink("$secrets/secret");
-				mkdir "$secrets/secret", 0700;
+				mkdir "$secrets/secret", 0700 or die "mkdir: $!";
 			}, qr/not a plain file/ ],
 		[ 'missing', sub { rmdir "$secrets/secret" }, qr/cannot be read/ ],
 		[ 'empty', sub { secret_file('secret', "\n") }, qr/is empty/ ],
-		[ 'too long', sub { secret_file('secret', 'x' x 10000) }, qr/too long/ ],
+		[ 'of no bytes', sub { secret_file('secret', '') }, qr/is empty/ ],
+		[ 'too long', sub { secret_file('secret', 'x' x 5000) }, qr/too long/ ],
+		[ 'huge', sub {
+				secret_file('secret', '');
+				truncate("$secrets/secret", 1 << 33) or die "truncate: $!";
+			}, qr/too long/ ],
+		[ 'with a zero byte', sub { secret_file('secret', "$SECRET\0") },
+			qr/character that no key has/ ],
 		[ 'two lines', sub { secret_file('secret', "$SECRET\nmore\n") },
 			qr/character that no key has/ ]);
 
@@ -167,8 +181,17 @@ subtest 'a secret in a file' => sub {
 		like($result->{error}, qr/files/, "$what: it names the account");
 		is_deeply($cloud->log($before), [], "$what: no request was made");
 	}
+	secret_file('secret', "$SECRET\r\n\r\n");
+	works($id, 'line ends of another system are not part of the secret');
 	secret_file('secret', $SECRET);
 	works($id, 'when the file is as it should be, all is well');
+
+	# Who may write to a directory may put another file into it.
+	chmod 0777, $secrets or die "$secrets: $!";
+	fails($id, qr/directory .* can be written by others \(chmod 700/,
+		'a secrets_dir that everybody may write');
+	chmod 0700, $secrets or die "$secrets: $!";
+	works($id, 'once it is closed, all is well');
 
 	sql("ALTER SYSTEM SET qpsscale.secrets_dir = ''");
 	sql('SELECT pg_reload_conf()');
@@ -180,6 +203,33 @@ subtest 'a secret in a file' => sub {
 	sql('SELECT pg_reload_conf()');
 	wait_until('until there is one again',
 		sub { !defined evaluate($node, $id)->{error} });
+};
+
+subtest 'a secret in a directory of its own' => sub {
+	mkdir "$secrets/deep" or die "mkdir: $!";
+	mkdir "$secrets/deep/er", 0700 or die "mkdir: $!";
+	chmod 0750, "$secrets/deep" or die "chmod: $!";
+	secret_file('deep/er/key', $KEY);
+	secret_file('deep/er/secret', $SECRET);
+	add_server('deep');
+	add_mapping('deep', 'CURRENT_USER', 'file:deep/er/key',
+		'file:deep/er/secret');
+	my $id = group('deep', account => 'deep');
+
+	works($id, 'is used');
+	chmod 0770, "$secrets/deep" or die "chmod: $!";
+	fails($id, qr/directory "deep" can be written by others/,
+		'a directory on the way that others may write');
+	chmod 0750, "$secrets/deep" or die "chmod: $!";
+	rename("$secrets/deep/er", "$secrets/elsewhere.d") or die "rename: $!";
+	symlink("$secrets/elsewhere.d", "$secrets/deep/er") or die "symlink: $!";
+	fails($id, qr/directory "er" cannot be opened/,
+		'a symbolic link on the way');
+	unlink("$secrets/deep/er");
+	fails($id, qr/directory "er" cannot be opened \(No such file/,
+		'a directory that is missing');
+	rename("$secrets/elsewhere.d", "$secrets/deep/er") or die "rename: $!";
+	works($id, 'when the directories are as they should be, all is well');
 };
 
 subtest 'what a user mapping may refer to' => sub {
@@ -261,6 +311,35 @@ subtest 'whose secret it is' => sub {
 			extra_params => ['-1']);
 		like($err, $case->[1], "an ordinary role may not write $case->[0]");
 	}
+
+	# The worker does not rely on what was checked when the mapping was made:
+	# a role may have been renamed, or the server given away.
+	mkdir "$secrets/$_", 0700 or die "mkdir: $!" foreach qw(plain app);
+	secret_file("plain/$_", $_ eq 'key' ? $KEY : $SECRET)
+	  foreach qw(key secret);
+	add_server('given');
+	add_mapping('given', 'plain', 'file:plain/key', 'file:plain/secret');
+	sql('GRANT USAGE ON FOREIGN SERVER given TO plain');
+	$id = group('plain', account => 'given', owner => 'plain');
+	works($id, 'a role\'s own files are used');
+	sql('ALTER SERVER given OWNER TO plain');
+	works($id, 'on its own server too');
+	sql("ALTER USER MAPPING FOR plain SERVER given"
+		  . " OPTIONS (SET access_key_id 'file:key')");
+	fails($id, qr/may only refer to files in the directory of their own name/,
+		'not those of others, even if a superuser has written the reference');
+	sql("ALTER USER MAPPING FOR plain SERVER given"
+		  . " OPTIONS (SET access_key_id 'env:CANARY_KEY')");
+	fails($id, qr/only files may be referred to/, 'nor a variable');
+	sql("ALTER USER MAPPING FOR plain SERVER given"
+		  . " OPTIONS (SET access_key_id 'file:plain/key')");
+	sql('ALTER ROLE plain RENAME TO fancy');
+	sql("UPDATE qpsscale.resource_groups SET owner = 'fancy' WHERE id = $id");
+	fails($id, qr/may only refer to files in the directory of their own name/,
+		'nor those of the name it had');
+	sql('ALTER ROLE fancy RENAME TO plain');
+	sql("UPDATE qpsscale.resource_groups SET owner = 'plain' WHERE id = $id");
+	works($id, 'with its name back it uses them again');
 };
 
 subtest 'the credentials of the server itself' => sub {
