@@ -35,40 +35,15 @@ qs_byteplus_cloud_time_s(const QsRegionMemory *memory, int64_t now_us)
 	return now_us / 1000000 + (memory != NULL ? memory->skew_s : 0);
 }
 
-QsBatch
-qs_byteplus_batch_of(const QsCall *call)
-{
-	return (QsBatch) {
-		.account = call->account,
-		.region = call->region,
-		.memory = call->memory,
-		.targets = call->targets,
-		.n_targets = call->n_targets,
-	};
-}
-
 /* NULL when the arena is exhausted. */
 QsBytePlusCall *
 qs_byteplus_call_new(QsArena *arena, const QsBatch *batch, QsCallKind kind,
 					 QsTarget **targets, int n_targets)
 {
 	QsBytePlusCall *call = qs_arena_alloc(arena, sizeof(QsBytePlusCall));
-	const char *account = batch->account->name ? batch->account->name :
-		"default";
 
-	if (call == NULL)
-		return NULL;
-	call->base.kind = kind;
-	call->base.account = batch->account;
-	call->base.region = batch->region;
-	call->base.memory = batch->memory;
-	call->base.ca_file = batch->account->ca_file;
-	call->base.targets = targets;
-	call->base.n_targets = n_targets;
-	/* what is throttled or dead is one API of one account */
-	call->base.bucket = qs_arena_printf(arena, "%s/%s", account,
-										qs_call_kind_name(kind));
-	if (call->base.bucket == NULL)
+	if (call == NULL ||
+		!qs_call_init(arena, &call->base, batch, kind, targets, n_targets))
 		return NULL;
 	call->base.burst = 1;
 	if (kind == QS_CALL_LOAD)
@@ -159,37 +134,6 @@ qs_byteplus_sign(QsArena *arena, QsBytePlusCall *call, int64_t now_us,
 }
 
 /*
- * Nothing is known about a target until a reply says so; but a load that is
- * not asked for, as alb_id is not set, is the caller's.
- */
-static void
-forget_answers(QsTarget *target)
-{
-	if (target->alb_id != NULL)
-	{
-		memset(&target->load, 0, sizeof(target->load));
-		target->load.newest_end_us = QS_NEVER;
-	}
-	memset(&target->capacity, 0, sizeof(target->capacity));
-	target->capacity.desired = QS_UNKNOWN;
-	target->capacity.total = QS_UNKNOWN;
-	target->capacity.in_service = QS_UNKNOWN;
-	target->capacity.min = QS_UNKNOWN;
-	target->capacity.max = QS_UNKNOWN;
-	memset(&target->activity, 0, sizeof(target->activity));
-	target->activity.last_scale_up_at = QS_NEVER;
-	target->activity.last_scale_down_at = QS_NEVER;
-	target->activity.last_any_at = QS_NEVER;
-	qs_error_clear(&target->load_error);
-	qs_error_clear(&target->capacity_error);
-	qs_error_clear(&target->in_service_error);
-	qs_error_clear(&target->activity_error);
-	qs_error_clear(&target->set_error);
-	target->set_accepted = false;
-	target->set_request_id[0] = '\0';
-}
-
-/*
  * Sorts out what cannot be asked for.  The id itself is not quoted: it may
  * hold anything.
  */
@@ -204,7 +148,7 @@ select_targets(const QsBatch *batch, QsTarget **with_load, int *n_load,
 	{
 		QsTarget   *target = batch->targets[i];
 
-		forget_answers(target);
+		qs_target_forget(target);
 		if (!region_ok)
 		{
 			qs_error_set(&target->capacity_error, QS_ERROR_TERMINAL,
@@ -248,9 +192,9 @@ byteplus_observe(QsArena *arena, const QsBatch *batch, int metric_period_s,
 	if (with_load == NULL || with_group == NULL)
 		return qs_byteplus_no_memory(error);
 	select_targets(batch, with_load, &n_load, with_group, &n_group);
-	if (!qs_id_index_build(arena, with_load, n_load, qs_byteplus_alb_id,
+	if (!qs_id_index_build(arena, with_load, n_load, qs_target_alb_id,
 						   &albs) ||
-		!qs_id_index_build(arena, with_group, n_group, qs_byteplus_asg_id,
+		!qs_id_index_build(arena, with_group, n_group, qs_target_asg_id,
 						   &groups))
 		return qs_byteplus_no_memory(error);
 	return qs_byteplus_ask_load(arena, batch, &albs, metric_period_s, now_us,
@@ -288,61 +232,15 @@ byteplus_parse(QsArena *arena, QsCall *call, const QsHttpReply *reply,
 static void
 byteplus_abandon(QsCall *call, const QsError *error)
 {
-	QsError		reason = *error;
+	QsError		reason;
 
-	/* a target without an error would pass for answered */
-	if (reason.class == QS_ERROR_NONE)
-		qs_error_set(&reason, QS_ERROR_TRANSIENT, "abandoned",
-					 "the call was given up");
-	if (call->kind == QS_CALL_CAPACITY)
+	if (call->kind != QS_CALL_CAPACITY)
 	{
-		qs_byteplus_abandon_groups(qs_byteplus_call(call), &reason);
+		qs_call_charge(call, error);
 		return;
 	}
-	for (int i = 0; i < call->n_targets; i++)
-	{
-		QsTarget   *target = call->targets[i];
-
-		switch (call->kind)
-		{
-			case QS_CALL_LOAD:
-				target->load.known = false;
-				target->load_error = reason;
-				break;
-			case QS_CALL_IN_SERVICE:
-				target->capacity.in_service = QS_UNKNOWN;
-				target->in_service_error = reason;
-				break;
-			case QS_CALL_ACTIVITIES:
-				target->activity.asked = true;
-				target->activity.known = false;
-				target->activity_error = reason;
-				break;
-			case QS_CALL_SET_CAPACITY:
-				target->set_accepted = false;
-				target->set_error = reason;
-				break;
-			case QS_CALL_CAPACITY:
-				break;
-		}
-	}
-}
-
-/* A scaling group that nobody named is not one with zero instances. */
-static void
-byteplus_settle(QsTarget **targets, int n_targets)
-{
-	for (int i = 0; i < n_targets; i++)
-	{
-		QsTarget   *target = targets[i];
-
-		if (!target->capacity.known &&
-			target->capacity_error.class == QS_ERROR_NONE)
-			qs_error_set(&target->capacity_error, QS_ERROR_TERMINAL,
-						 "NotFound", "no scaling group \"%.128s\" in region "
-						 "\"%.64s\"", target->asg_id ? target->asg_id : "",
-						 target->region ? target->region : "");
-	}
+	reason = qs_call_abandoned(error);
+	qs_byteplus_abandon_groups(qs_byteplus_call(call), &reason);
 }
 
 /* A change of the desired number is taken while an activity runs. */
@@ -355,5 +253,5 @@ const QsProvider qs_provider_byteplus = {
 	.set_capacity = qs_byteplus_set_capacity,
 	.parse = byteplus_parse,
 	.abandon = byteplus_abandon,
-	.settle = byteplus_settle,
+	.settle = qs_targets_settle,
 };

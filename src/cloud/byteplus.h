@@ -11,6 +11,8 @@
 
 #include <jansson.h>
 
+#include "cloud/id_index.h"
+#include "cloud/load_series.h"
 #include "cloud/provider.h"
 #include "cloud/signing.h"
 
@@ -18,18 +20,6 @@
 #define QS_BYTEPLUS_LOAD_POINTS		1440	/* data points of one request */
 #define QS_BYTEPLUS_GROUP_IDS		10	/* ids of one DescribeScalingGroups */
 #define QS_BYTEPLUS_PAGE_SIZE		50	/* rows of any page */
-
-/*
- * Distinct ids, sorted, with the targets that share each: targets[first[i]]
- * up to targets[first[i + 1]] have ids[i].  A slice of an index is an index.
- */
-typedef struct QsIdIndex
-{
-	QsTarget  **targets;		/* of the whole index: first[] is absolute */
-	const char *const *ids;
-	const int  *first;			/* n_ids + 1 entries */
-	int			n_ids;
-} QsIdIndex;
 
 /* A listing of a region's scaling groups, shared by the calls of its pages. */
 typedef struct QsListing
@@ -67,9 +57,6 @@ extern QsBytePlusCall *qs_byteplus_call_new(QsArena *arena,
 											QsTarget **targets,
 											int n_targets);
 
-/* A batch again, of the account and region of a call. */
-extern QsBatch qs_byteplus_batch_of(const QsCall *call);
-
 /* Signs call->query (and the body) for now; may be done again later. */
 extern bool qs_byteplus_sign(QsArena *arena, QsBytePlusCall *call,
 							 int64_t now_us, QsError *error);
@@ -80,18 +67,6 @@ extern int64_t qs_byteplus_cloud_time_s(const QsRegionMemory *memory,
 /* byteplus_ids.c */
 extern bool qs_byteplus_id_is_valid(const char *id);
 extern bool qs_byteplus_region_is_valid(const char *region);
-typedef const char *(*QsIdOf) (const QsTarget *target);
-extern const char *qs_byteplus_alb_id(const QsTarget *target);
-extern const char *qs_byteplus_asg_id(const QsTarget *target);
-
-/* Sorts the targets; all must have an id. */
-extern bool qs_id_index_build(QsArena *arena, QsTarget **targets,
-							  int n_targets, QsIdOf id_of, QsIdIndex *index);
-extern QsIdIndex qs_id_index_slice(const QsIdIndex *index, int from, int n);
-extern QsTarget **qs_id_index_targets(const QsIdIndex *index, int *n);
-
-/* Position of a JSON string among the ids, or -1. */
-extern int	qs_id_index_find(const QsIdIndex *index, const json_t *id);
 
 /* byteplus_reply.c */
 

@@ -171,7 +171,7 @@ qs_byteplus_parse_in_service(QsArena *arena, QsBytePlusCall *call,
 							 QsCallList *follow_up, QsError *error)
 {
 	QsTarget   *target = call->base.targets[0];
-	QsBatch		batch = qs_byteplus_batch_of(&call->base);
+	QsBatch		batch = qs_call_batch(&call->base);
 	bool		first = strcmp(call->base.variant, "InService") == 0;
 	json_t	   *root = qs_byteplus_reply_open(arena, call, reply, now_us,
 											  error);
@@ -373,7 +373,7 @@ qs_byteplus_parse_activities(QsArena *arena, QsBytePlusCall *call,
 							 QsCallList *follow_up, QsError *error)
 {
 	QsTarget   *target = call->base.targets[0];
-	QsBatch		batch = qs_byteplus_batch_of(&call->base);
+	QsBatch		batch = qs_call_batch(&call->base);
 	QsCloudActivity sum = target->activity;
 	QsBytePlusCall *next;
 	json_t	   *root = qs_byteplus_reply_open(arena, call, reply, now_us,

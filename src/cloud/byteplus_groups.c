@@ -198,7 +198,7 @@ index_missing(QsArena *arena, const QsListing *listing, QsIdIndex *missing)
 		for (int i = wanted->first[id]; i < wanted->first[id + 1]; i++)
 			targets[n++] = wanted->targets[i];
 	}
-	return qs_id_index_build(arena, targets, n, qs_byteplus_asg_id, missing);
+	return qs_id_index_build(arena, targets, n, qs_target_asg_id, missing);
 }
 
 static void
@@ -230,7 +230,7 @@ continue_listing(QsArena *arena, QsBytePlusCall *call, int64_t now_us,
 				 QsCallList *follow_up, QsError *error)
 {
 	QsListing  *listing = call->listing;
-	QsBatch		batch = qs_byteplus_batch_of(&call->base);
+	QsBatch		batch = qs_call_batch(&call->base);
 	int			missing = listing->wanted.n_ids - listing->n_found;
 	int			more_pages;
 	QsIdIndex	ids;
@@ -351,7 +351,7 @@ take_groups(const json_t *groups, const QsIdIndex *ids, bool *found,
 			unreadable++;
 			continue;
 		}
-		position = qs_id_index_find(ids, id);
+		position = qs_id_index_find(ids, qs_json_text(id));
 		if (position < 0)
 			continue;
 		if (!found[position])
@@ -479,7 +479,7 @@ qs_byteplus_parse_groups(QsArena *arena, QsBytePlusCall *call,
 		ok = parse_by_id(arena, call, rows, error);
 	else if (call->ids.n_ids > 1 && qs_byteplus_blames_an_id(error))
 	{
-		QsBatch		batch = qs_byteplus_batch_of(&call->base);
+		QsBatch		batch = qs_call_batch(&call->base);
 
 		ok = ask_by_id(arena, &batch, &call->ids, (call->ids.n_ids + 1) / 2,
 					   now_us, follow_up, error);

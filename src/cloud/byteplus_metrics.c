@@ -23,25 +23,6 @@
 /* EndTime in the future is refused: stay this far behind the cloud's clock. */
 #define CLOCK_MARGIN_S		5
 
-/* More is garbage, and sums of less cannot overflow. */
-#define HIGHEST_QPS			1e15
-
-typedef struct Point
-{
-	int64_t		at_s;
-	double		value;
-	size_t		position;		/* in the reply: the last of equals wins */
-} Point;
-
-/* Points of one series; the memory is used for the next one again. */
-typedef struct PointList
-{
-	Point	   *points;
-	size_t		n;
-	size_t		capacity;
-	bool		sorted;
-} PointList;
-
 /*
  * The window ends at the last full bucket of the cloud's clock.  Both ends
  * are multiples of the period, because the server shifts them otherwise.
@@ -168,7 +149,7 @@ static bool
 ask_again(QsArena *arena, QsBytePlusCall *call, int ids_each, int64_t now_us,
 		  QsCallList *follow_up, QsError *error)
 {
-	QsBatch		batch = qs_byteplus_batch_of(&call->base);
+	QsBatch		batch = qs_call_batch(&call->base);
 	int64_t		window_s = call->base.window_end_s -
 		call->base.window_start_s;
 
@@ -198,41 +179,6 @@ window_is_misplaced(const QsBytePlusCall *call)
 
 	return memory != NULL && !call->asked_again &&
 		llabs(memory->skew_s - call->signed_skew_s) >= call->base.period_s;
-}
-
-static bool
-add_point(QsArena *arena, PointList *list, Point point)
-{
-	if (list->n == list->capacity)
-	{
-		size_t		capacity = list->capacity > 0 ? list->capacity * 2 : 32;
-		Point	   *points;
-
-		points = qs_arena_alloc_array(arena, capacity, sizeof(Point));
-		if (points == NULL)
-			return false;
-		if (list->n > 0)
-			memcpy(points, list->points, list->n * sizeof(Point));
-		list->points = points;
-		list->capacity = capacity;
-	}
-	if (list->n > 0 && list->points[list->n - 1].at_s >= point.at_s)
-		list->sorted = false;
-	list->points[list->n++] = point;
-	return true;
-}
-
-static int
-compare_points(const void *a, const void *b)
-{
-	const Point *left = a;
-	const Point *right = b;
-
-	if (left->at_s != right->at_s)
-		return left->at_s < right->at_s ? -1 : 1;
-	if (left->position != right->position)
-		return left->position < right->position ? -1 : 1;
-	return 0;
 }
 
 /* Whole seconds; false if it is no time at all. */
@@ -271,7 +217,7 @@ read_value(const json_t *value, double *qps, bool *missing)
 	if (!json_is_number(value))
 		return false;
 	*qps = json_number_value(value);
-	*missing = !(*qps >= 0 && *qps <= HIGHEST_QPS);
+	*missing = false;			/* nonsense is dropped with the others */
 	return true;
 }
 
@@ -285,66 +231,33 @@ typedef enum SeriesResult
 /* Collects the points of complete buckets within the window. */
 static SeriesResult
 read_points(QsArena *arena, const QsCall *call, const json_t *data,
-			PointList *list)
+			QsLoadSeries *series)
 {
 	size_t		i;
 	json_t	   *item;
 
-	list->n = 0;
-	list->sorted = true;
+	qs_load_series_start(series, call->window_start_s, call->window_end_s,
+						 call->period_s);
 	if (data == NULL || json_is_null(data))
 		return SERIES_OK;
 	if (!json_is_array(data))
 		return SERIES_MALFORMED;
 	json_array_foreach(data, i, item)
 	{
-		Point		point = {.position = i};
+		int64_t		at_s;
+		double		qps;
 		bool		missing;
 
 		if (json_is_null(item))
 			continue;
 		if (!json_is_object(item) ||
-			!read_time(json_object_get(item, "Timestamp"), &point.at_s) ||
-			!read_value(json_object_get(item, "Value"), &point.value,
-						&missing))
+			!read_time(json_object_get(item, "Timestamp"), &at_s) ||
+			!read_value(json_object_get(item, "Value"), &qps, &missing))
 			return SERIES_MALFORMED;
-		if (missing || point.at_s < call->window_start_s ||
-			point.at_s > call->window_end_s - call->period_s)
-			continue;
-		if (!add_point(arena, list, point))
+		if (!missing && !qs_load_series_add(arena, series, at_s, qps))
 			return SERIES_NO_MEMORY;
 	}
 	return SERIES_OK;
-}
-
-/* Mean over the points, of several with the same time the last. */
-static void
-summarize(const QsCall *call, PointList *list, QsLoad *load)
-{
-	int64_t		skew_s = call->memory ? call->memory->skew_s : 0;
-	double		sum = 0;
-	int			n = 0;
-
-	if (!list->sorted)
-		qsort(list->points, list->n, sizeof(Point), compare_points);
-	for (size_t i = 0; i < list->n; i++)
-	{
-		if (i + 1 < list->n &&
-			list->points[i + 1].at_s == list->points[i].at_s)
-			continue;
-		sum += list->points[i].value;
-		n++;
-	}
-	if (n == 0)
-		return;
-	load->known = true;
-	load->mean_qps = sum / n;
-	load->newest_qps = list->points[list->n - 1].value;
-
-	/* the caller compares it with its own clock */
-	load->newest_end_us = (list->points[list->n - 1].at_s + call->period_s -
-						   skew_s) * 1000000;
-	load->points = n < load->expected_points ? n : load->expected_points;
 }
 
 /* Which load balancer a series is about, by its ResourceID; -1 if none. */
@@ -358,8 +271,9 @@ find_series(const QsIdIndex *albs, const json_t *series)
 	json_array_foreach(dimensions, i, dimension)
 	{
 		if (qs_json_equals(json_object_get(dimension, "Name"), "ResourceID"))
-			return qs_id_index_find(albs, json_object_get(dimension,
-														  "Value"));
+			return qs_id_index_find(albs,
+									qs_json_text(json_object_get(dimension,
+																 "Value")));
 	}
 	return -1;
 }
@@ -399,7 +313,8 @@ read_series(QsArena *arena, QsBytePlusCall *call, const json_t *results,
 								   call->base.window_start_s) /
 								  call->base.period_s),
 	};
-	PointList	list = {0};
+	QsLoadSeries points = {0};
+	int64_t		skew_s = call->base.memory ? call->base.memory->skew_s : 0;
 	QsError		none;
 	QsError		malformed;
 	bool	   *seen;
@@ -427,12 +342,12 @@ read_series(QsArena *arena, QsBytePlusCall *call, const json_t *results,
 		if (!seen[id])
 			outcome = read_points(arena, &call->base,
 								  json_object_get(series, "DataPoints"),
-								  &list);
+								  &points);
 		seen[id] = true;
 		if (outcome == SERIES_NO_MEMORY)
 			return qs_byteplus_no_memory(error);
 		if (outcome == SERIES_OK)
-			summarize(&call->base, &list, &load);
+			qs_load_series_summarize(&points, skew_s, &load);
 		set_load(&call->ids, id, &load,
 				 outcome == SERIES_OK ? &none : &malformed);
 	}

@@ -107,6 +107,26 @@ typedef struct QsBatch
 	int			n_targets;
 } QsBatch;
 
+/* Sets what every call has; false when the arena is exhausted. */
+extern bool qs_call_init(QsArena *arena, QsCall *call, const QsBatch *batch,
+						 QsCallKind kind, QsTarget **targets, int n_targets);
+
+/* A batch again, of the account, region and targets of a call. */
+extern QsBatch qs_call_batch(const QsCall *call);
+
+/* The error of a call that is given up: a target without one would pass for
+ * answered. */
+extern QsError qs_call_abandoned(const QsError *error);
+
+/* Charges all targets of a call that will not be answered. */
+extern void qs_call_charge(QsCall *call, const QsError *error);
+
+/* Before a batch is observed: what is not asked for is the caller's. */
+extern void qs_target_forget(QsTarget *target);
+
+/* After it: targets that no reply named become "NotFound". */
+extern void qs_targets_settle(QsTarget **targets, int n_targets);
+
 typedef struct QsProvider
 {
 	const char *name;			/* "byteplus" */

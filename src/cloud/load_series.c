@@ -1,0 +1,97 @@
+/*-------------------------------------------------------------------------
+ * load_series.c
+ *		From a monitor's data points to the load that is decided on.
+ *-------------------------------------------------------------------------
+ */
+#include "cloud/load_series.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* More is garbage, and sums of less cannot overflow. */
+#define HIGHEST_QPS			1e15
+
+void
+qs_load_series_start(QsLoadSeries *series, int64_t window_start_s,
+					 int64_t window_end_s, int64_t period_s)
+{
+	series->window_start_s = window_start_s;
+	series->window_end_s = window_end_s;
+	series->period_s = period_s;
+	series->n = 0;
+	series->sorted = true;
+}
+
+static bool
+grow(QsArena *arena, QsLoadSeries *series)
+{
+	size_t		capacity = series->capacity > 0 ? series->capacity * 2 : 32;
+	QsLoadPoint *points;
+
+	points = qs_arena_alloc_array(arena, capacity, sizeof(QsLoadPoint));
+	if (points == NULL)
+		return false;
+	if (series->n > 0)
+		memcpy(points, series->points, series->n * sizeof(QsLoadPoint));
+	series->points = points;
+	series->capacity = capacity;
+	return true;
+}
+
+bool
+qs_load_series_add(QsArena *arena, QsLoadSeries *series, int64_t at_s,
+				   double qps)
+{
+	if (!(qps >= 0 && qps <= HIGHEST_QPS) ||
+		at_s < series->window_start_s ||
+		at_s > series->window_end_s - series->period_s)
+		return true;
+	if (series->n == series->capacity && !grow(arena, series))
+		return false;
+	if (series->n > 0 && series->points[series->n - 1].at_s >= at_s)
+		series->sorted = false;
+	series->points[series->n] = (QsLoadPoint) {at_s, qps, series->n};
+	series->n++;
+	return true;
+}
+
+static int
+compare_points(const void *a, const void *b)
+{
+	const QsLoadPoint *left = a;
+	const QsLoadPoint *right = b;
+
+	if (left->at_s != right->at_s)
+		return left->at_s < right->at_s ? -1 : 1;
+	if (left->position != right->position)
+		return left->position < right->position ? -1 : 1;
+	return 0;
+}
+
+void
+qs_load_series_summarize(QsLoadSeries *series, int64_t skew_s, QsLoad *load)
+{
+	const QsLoadPoint *points = series->points;
+	double		sum = 0;
+	int			n = 0;
+
+	if (!series->sorted)
+		qsort(series->points, series->n, sizeof(QsLoadPoint), compare_points);
+	for (size_t i = 0; i < series->n; i++)
+	{
+		if (i + 1 < series->n && points[i + 1].at_s == points[i].at_s)
+			continue;
+		sum += points[i].qps;
+		n++;
+	}
+	if (n == 0)
+		return;
+	load->known = true;
+	load->mean_qps = sum / n;
+	load->newest_qps = points[series->n - 1].qps;
+
+	/* the caller compares it with its own clock */
+	load->newest_end_us = (points[series->n - 1].at_s + series->period_s -
+						   skew_s) * 1000000;
+	load->points = n < load->expected_points ? n : load->expected_points;
+}
