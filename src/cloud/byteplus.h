@@ -9,8 +9,7 @@
 #ifndef QS_BYTEPLUS_H
 #define QS_BYTEPLUS_H
 
-#include <jansson.h>
-
+#include "cloud/answer.h"
 #include "cloud/id_index.h"
 #include "cloud/load_series.h"
 #include "cloud/provider.h"
@@ -85,17 +84,6 @@ extern json_t *qs_byteplus_result(json_t *root, QsError *error);
 
 /* true if one id of many may be to blame, so that asking for fewer helps. */
 extern bool qs_byteplus_blames_an_id(const QsError *error);
-
-/* Nothing that a reply says and that quotes a secret may be passed on. */
-extern bool qs_byteplus_quotes_secret(const QsBytePlusCall *call,
-									  const char *text);
-extern bool qs_json_equals(const json_t *value, const char *text);
-
-/* A string without NUL in it, or NULL. */
-extern const char *qs_json_text(const json_t *value);
-
-/* An integral number within [low, high]. */
-extern bool qs_json_count(const json_t *value, int low, int high, int *out);
 
 /* byteplus_metrics.c */
 extern bool qs_byteplus_ask_load(QsArena *arena, const QsBatch *batch,

@@ -439,7 +439,7 @@ qs_byteplus_parse_set(QsArena *arena, QsBytePlusCall *call,
 	ours = about_this_group(json_object_get(root, "Result"), target);
 	metadata = json_object_get(root, "ResponseMetadata");
 	request_id = qs_json_text(json_object_get(metadata, "RequestId"));
-	if (request_id != NULL && qs_byteplus_quotes_secret(call, request_id))
+	if (request_id != NULL && qs_answer_quotes_secret(&call->base, request_id))
 		request_id = NULL;
 
 	/* an error's code has the same size and is cleaned when it is set */
