@@ -718,6 +718,11 @@ AS $$
 DECLARE
 	databases text := pg_catalog.current_setting('qpsscale.databases', true);
 BEGIN
+	IF pg_catalog.pg_is_in_recovery() THEN
+		problem := 'in recovery: standby';
+		hint := 'Nothing runs here: the primary scales. After a promotion the worker starts by itself.';
+		RETURN NEXT;
+	END IF;
 	IF qpsscale.restart_required() THEN
 		problem := 'restart required';
 		hint := 'The library files were replaced under the running server: restart the server.';
@@ -737,7 +742,7 @@ BEGIN
 			pg_catalog.concat_ws(',', NULLIF(databases, ''),
 								 pg_catalog.quote_ident(pg_catalog.current_database())));
 		RETURN NEXT;
-	ELSIF NOT qpsscale.is_served() THEN
+	ELSIF NOT qpsscale.is_served() AND NOT pg_catalog.pg_is_in_recovery() THEN
 		problem := 'no worker: not running';
 		hint := 'It starts within seconds; if not, the server log says why (max_worker_processes, for instance).';
 		RETURN NEXT;
@@ -749,10 +754,16 @@ BEGIN
 	END IF;
 	IF NOT qpsscale.is_armed() THEN
 		problem := 'not armed: every group is in dry run';
-		hint := 'Once sure that no other database scales these groups: SELECT qpsscale_arm();';
+		hint := CASE WHEN pg_catalog.pg_is_in_recovery()
+			THEN pg_catalog.format('So it would be after a promotion. On the primary, which lists its own host by itself: SELECT qpsscale_arm(other_hosts => ARRAY[%L]);',
+								   qpsscale.host_identity())
+			ELSE 'Once sure that no other database scales these groups: SELECT qpsscale_arm();'
+			END;
 		RETURN NEXT;
 	END IF;
-	IF pg_catalog.current_setting('synchronous_standby_names') = '' THEN
+	IF NOT pg_catalog.pg_is_in_recovery()
+		AND (pg_catalog.current_setting('synchronous_standby_names') = ''
+			 OR pg_catalog.current_setting('max_wal_senders')::integer = 0) THEN
 		problem := 'unfenced: no synchronous standby';
 		hint := 'With a standby that may be promoted, set synchronous_standby_names: an isolated old primary then cannot act.';
 		RETURN NEXT;
@@ -781,6 +792,11 @@ DECLARE
 	here CONSTANT text := qpsscale.host_identity();
 	armed_hosts text[];
 BEGIN
+	IF pg_catalog.pg_is_in_recovery() THEN
+		RAISE EXCEPTION 'cannot execute qpsscale_arm() during recovery'
+			USING ERRCODE = 'read_only_sql_transaction',
+				  HINT = 'This server is a standby. Call it on the primary.';
+	END IF;
 	IF here = '' THEN
 		RAISE EXCEPTION 'this host has no identity'
 			USING ERRCODE = 'object_not_in_prerequisite_state',
@@ -817,6 +833,11 @@ AS $$
 DECLARE
 	touched bigint;
 BEGIN
+	IF pg_catalog.pg_is_in_recovery() THEN
+		RAISE EXCEPTION 'cannot execute qpsscale_suspend() during recovery'
+			USING ERRCODE = 'read_only_sql_transaction',
+				  HINT = 'This server is a standby. Call it on the primary.';
+	END IF;
 	IF direction IS NULL OR NOT direction = ANY (ARRAY['both', 'up', 'down']) THEN
 		RAISE EXCEPTION 'direction "%" is not known', direction
 			USING ERRCODE = 'invalid_parameter_value',
@@ -859,6 +880,11 @@ AS $$
 DECLARE
 	touched bigint;
 BEGIN
+	IF pg_catalog.pg_is_in_recovery() THEN
+		RAISE EXCEPTION 'cannot execute qpsscale_resume() during recovery'
+			USING ERRCODE = 'read_only_sql_transaction',
+				  HINT = 'This server is a standby. Call it on the primary.';
+	END IF;
 	UPDATE qpsscale.state s
 	SET suspended = false,
 		suspended_direction = 'both',
@@ -898,6 +924,11 @@ AS $$
 DECLARE
 	was_open boolean;
 BEGIN
+	IF pg_catalog.pg_is_in_recovery() THEN
+		RAISE EXCEPTION 'cannot execute qpsscale_reset_circuit() during recovery'
+			USING ERRCODE = 'read_only_sql_transaction',
+				  HINT = 'This server is a standby. Call it on the primary.';
+	END IF;
 	SELECT s.circuit_open_until > pg_catalog.clock_timestamp() INTO was_open
 	FROM qpsscale.state s
 	JOIN qpsscale.resource_groups g ON g.id = s.resource_group_id
@@ -960,6 +991,7 @@ BEGIN
 	LEFT JOIN qpsscale.state s ON s.resource_group_id = g.id;
 
 	word := CASE
+		WHEN pg_catalog.pg_is_in_recovery() THEN 'standby'
 		WHEN NOT qpsscale.is_served() THEN 'down'
 		WHEN (groups ->> 'late')::bigint > 0 THEN 'down'
 		WHEN (groups ->> 'failing')::bigint > 0
@@ -983,7 +1015,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.qpsscale_health() IS
-	'is this database being scaled? status ok, degraded or down, with counts and problems and their remedies';
+	'is this database being scaled? status ok, degraded, down or standby, with counts and problems and their remedies';
 
 ------------------------------------------------------------------------------
 -- Views

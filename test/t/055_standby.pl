@@ -47,9 +47,32 @@ is( $standby->safe_psql('postgres',
 		"SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'qpsscale%'"
 		  . " AND backend_type NOT LIKE '%launcher%'"),
 	'0', 'no worker runs on the standby');
-my (undef, undef, $refusal) = $standby->psql('postgres',
-	"\\set VERBOSITY sqlstate\nSELECT qpsscale_evaluate($web)");
-like($refusal, qr/25006/, 'nor can one be called for');
+
+# ---- what a standby says ----
+
+foreach my $call ("qpsscale_evaluate($web)", 'qpsscale_evaluate()',
+	"qpsscale_validate($web)", 'qpsscale_arm()', 'qpsscale_suspend()',
+	'qpsscale_resume()', "qpsscale_reset_circuit($web)")
+{
+	my ($name) = $call =~ /^(\w+)/;
+	my (undef, undef, $refusal) = $standby->psql('postgres',
+		"\\set VERBOSITY verbose\nSELECT $call");
+
+	like($refusal,
+		qr/25006: cannot execute $name\(\) during recovery.*HINT: .*on the primary/s,
+		"$call is refused, with advice");
+}
+is( $standby->safe_psql('postgres',
+		"SELECT problem FROM qpsscale.problems()"),
+	'in recovery: standby', 'problems name the one reason why nothing runs');
+is( $standby->safe_psql('postgres',
+		"SELECT status || ': ' || problems FROM qpsscale.status WHERE id = $web"),
+	'live: in recovery: standby', 'status can be read, and says it');
+is( $standby->safe_psql('postgres',
+		"SELECT h ->> 'status' || ' ' || (h ->> 'armed') FROM qpsscale_health() h"),
+	'standby true', 'health is that of a standby, which would be armed here');
+is($standby->safe_psql('postgres', 'SELECT count(*) FROM qpsscale.stat_worker'),
+	'0', 'stat_worker is empty');
 
 # ---- the standby goes away ----
 

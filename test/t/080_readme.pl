@@ -215,7 +215,7 @@ my @promises = (
 		qr/qpsscale_health\(\) ->> 'status'/ => sub {
 			my ($output) = @_;
 
-			like($output, qr/^(ok|degraded|down)$/, 'it prints one of three words');
+			like($output, qr/^(ok|degraded|down|standby)$/, 'it prints one of four words');
 		}
 	],
 	[
