@@ -14,6 +14,7 @@
 #include "catalog/pg_tablespace.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "replication/walsender_private.h"
 #include "storage/latch.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
@@ -92,5 +93,17 @@ qpsscale_may_create_in_tablespace(Oid tablespace)
 								  ACL_CREATE) == ACLCHECK_OK;
 #endif
 }
+
+/*
+ * Must commits wait for a standby, as the checkpointer has read the settings?
+ * A flag word since the minor releases of May 2025, a boolean before.
+ */
+#ifdef SYNC_STANDBY_DEFINED
+#define QPSSCALE_SYNC_STANDBYS_DEFINED(control) \
+	(((control)->sync_standbys_status & SYNC_STANDBY_DEFINED) != 0)
+#else
+#define QPSSCALE_SYNC_STANDBYS_DEFINED(control) \
+	((control)->sync_standbys_defined)
+#endif
 
 #endif							/* QPSSCALE_COMPAT_H */

@@ -223,6 +223,21 @@ refuse_to_act(Cycle *cycle, QpsscaleGroup *group, const char *code,
 	acted(cycle, group);
 }
 
+/*
+ * The commit may have waited for a standby, and the process may have been
+ * stopped, for any length of time.  Whoever finds the intent elsewhere counts
+ * from the time in its row, by the wall clock (see resolve_unknown()), and must
+ * not meet a call that leaves later.
+ */
+static bool
+too_late(const Cycle *cycle, const QpsscaleGroup *group)
+{
+	return cycle->over ||
+		qs_net_now_ms() >= cycle->observer.deadline_ms ||
+		TimestampDifferenceExceeds(group->decided_at, GetCurrentTimestamp(),
+								   qpsscale_cycle_deadline_ms(cycle->settings));
+}
+
 /* The intent is committed: this process, and no other, may now call. */
 static void
 act(Cycle *cycle, QpsscaleGroup *group)
@@ -231,7 +246,7 @@ act(Cycle *cycle, QpsscaleGroup *group)
 	if (!cycle->settings->enabled)
 		refuse_to_act(cycle, group, "disabled",
 					  "qpsscale.enabled was switched off before the call");
-	else if (cycle->over)
+	else if (too_late(cycle, group))
 		refuse_to_act(cycle, group, "deadline",
 					  "the cycle's deadline had passed before the call");
 	else
@@ -309,7 +324,7 @@ intend(Cycle *cycle)
 		log_step_error("write decisions", error);
 	else if (!durable)
 		ereport(WARNING,
-				(errmsg("qpsscale does not act: the wait for synchronous replication was cancelled"),
+				(errmsg("qpsscale does not act: no synchronous standby has confirmed the intent"),
 				 errhint("The intents are resolved by reading the cloud.")));
 	/* a termination must be seen before the call, not after it */
 	CHECK_FOR_INTERRUPTS();
@@ -322,7 +337,11 @@ intend(Cycle *cycle)
 		if (durable && group->activity_id != 0 && !group->decision.dry_run)
 			act(cycle, group);
 		else
+		{
+			if (group->activity_id != 0 && !group->decision.dry_run)
+				group->outcome_message = "not sent: no synchronous standby has confirmed the intent";
 			enter(cycle, group, STAGE_FINISHED);
+		}
 	}
 	if (cycle->in_stage[STAGE_ACTING] == 0)
 		qpsscale_worker_state("observing");

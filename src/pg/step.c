@@ -13,11 +13,11 @@
 #include "access/xlog.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "pgstat.h"
+#include "pg/compat.h"
 #include "pg/step.h"
+#include "pgstat.h"
 #include "replication/syncrep.h"
 #include "replication/walsender.h"
-#include "replication/walsender_private.h"
 #include "storage/lwlock.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
@@ -26,6 +26,10 @@
 #include "utils/snapmgr.h"
 
 static int64 transactions = 0;
+
+/* Where the last durable step's commit ends, and what it waited for. */
+static XLogRecPtr durable_end = InvalidXLogRecPtr;
+static int	durable_mode = SYNC_REP_WAIT_FLUSH;
 
 /*
  * The copy must be made outside ErrorContext, which FlushErrorState() resets.
@@ -67,7 +71,12 @@ qpsscale_step(const char *what, QpsscaleStepBody body, void *argument,
 
 		SPI_finish();
 		PopActiveSnapshot();
+		if (durable)
+			durable_mode = synchronous_commit == SYNCHRONOUS_COMMIT_REMOTE_APPLY ?
+				SYNC_REP_WAIT_APPLY : SYNC_REP_WAIT_FLUSH;
 		CommitTransactionCommand();
+		if (durable)
+			durable_end = XactLastCommitEnd;
 		committed = true;
 	}
 	PG_CATCH();
@@ -155,20 +164,28 @@ qpsscale_step_pin_settings(int lock_timeout_ms)
 
 /*
  * SyncRepWaitForLSN() answers a cancel with a WARNING and lets the commit
- * return.  Whether the standbys have the commit can be seen from the same
- * shared position that the wait compares with.  What synchronous_commit is now
- * says nothing: the durable step had raised it for itself.
+ * return; it does not wait at all in the moments after a start in which the
+ * checkpointer has not yet read synchronous_standby_names; and it lets everybody
+ * go when that is emptied.  So what counts is the position that it compares
+ * with, the furthest that was ever confirmed to somebody's wait.
+ *
+ * Not being confirmed is in order only where nobody need confirm: by the names
+ * as this process read them last, which is what it decided with, and by what
+ * the checkpointer made of them, which is what the commit went by.  Where the
+ * two differ a reload is under way, and the next cycle knows more.
  */
 bool
 qpsscale_step_was_replicated(void)
 {
-	XLogRecPtr	reached;
+	bool		required;
+	bool		reached;
 
-	if (max_wal_senders == 0 || SyncRepStandbyNames == NULL ||
-		SyncRepStandbyNames[0] == '\0')
+	if (max_wal_senders == 0)
 		return true;
+	required = SyncRepStandbyNames != NULL && SyncRepStandbyNames[0] != '\0';
 	LWLockAcquire(SyncRepLock, LW_SHARED);
-	reached = WalSndCtl->lsn[SYNC_REP_WAIT_FLUSH];
+	reached = durable_end <= WalSndCtl->lsn[durable_mode];
+	required |= QPSSCALE_SYNC_STANDBYS_DEFINED(WalSndCtl);
 	LWLockRelease(SyncRepLock);
-	return XactLastCommitEnd <= reached;
+	return reached || !required;
 }

@@ -30,8 +30,8 @@ extern int64 qpsscale_step_count(void);
 /* Settings of role or database that could stop or change a cycle. */
 extern void qpsscale_step_pin_settings(int lock_timeout_ms);
 
-/* Was the last durable step's commit waited for by every synchronous standby
- * that is configured?  A cancelled wait returns as if it had ended. */
+/* Has the last durable step's commit been confirmed by the synchronous
+ * standbys, if it must be?  A cancelled wait returns as if it had ended. */
 extern bool qpsscale_step_was_replicated(void);
 
 #endif							/* QPSSCALE_STEP_H */
