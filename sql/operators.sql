@@ -22,6 +22,8 @@ GRANT SELECT ON qpsscale.resource_groups
 	TO regress_qpsscale_team, regress_qpsscale_emil;
 GRANT SELECT, UPDATE ON qpsscale.state
 	TO regress_qpsscale_team, regress_qpsscale_emil;
+GRANT SELECT, INSERT ON qpsscale.interventions
+	TO regress_qpsscale_team, regress_qpsscale_emil;
 GRANT EXECUTE ON FUNCTION
 	qpsscale_suspend(bigint, text, timestamptz, text),
 	qpsscale_resume(bigint), qpsscale_reset_circuit(bigint)
@@ -75,6 +77,13 @@ RESET ROLE;
 SELECT qpsscale_resume() AS the_rest;
 SELECT qpsscale_resume(99);
 SELECT * FROM suspensions;
+
+-- each of these is kept: who, what, until when, why
+SELECT resource_group_id AS id, kind, direction, until, reason,
+	made_by = 'regress_qpsscale_dora' AS by_dora,
+	session_by = SESSION_USER AS in_this_session
+FROM qpsscale.interventions i
+ORDER BY resource_group_id, i.id;
 
 -- reset_circuit: says whether it was open
 UPDATE qpsscale.state SET circuit_open_until = now() + interval '1 hour',

@@ -73,6 +73,7 @@ typedef struct GroupActivity
 /* What the state row said when the cycle began. */
 typedef struct GroupVerdict
 {
+	TimestampTz evaluated_at;	/* 0 = never */
 	const char *action;
 	const char *reason;			/* NULL: never evaluated */
 	const char *blocker;

@@ -58,7 +58,7 @@ static const char groups_sql[] =
 "  s.last_scale_up_at, s.last_scale_down_at, s.last_action_at,"
 "  s.recommended_until, s.recommended, s.circuit_open_until,"
 "  s.suspended, s.suspended_direction, s.suspended_until,"
-"  s.consecutive_errors,"
+"  s.consecutive_errors, s.last_evaluated_at,"
 "  s.last_action, s.last_reason, s.last_blocker, s.last_desired,"
 "  s.last_dry_run, s.latest_capacity, s.latest_total, s.latest_in_service,"
 "  s.latest_min, s.latest_max, s.latest_optimal, s.blocked_until,"
@@ -291,6 +291,7 @@ read_verdict(Row *row, QpsscaleGroup *group)
 	GroupVerdict *before = &group->before;
 
 	before->consecutive_errors = next_int32(row, 0);
+	before->evaluated_at = next_time(row);
 	before->action = next_text(row);
 	before->reason = next_text(row);
 	before->blocker = next_text(row);
@@ -537,6 +538,11 @@ trim_history(void *argument)
 		" WHERE a.id = old.id AND old.status <> 'requested'"
 		" AND old.status <> 'unknown' AND old.status <> 'accepted'"
 		" AND old.requested_at < now() - make_interval(secs => $1)",
+		"DELETE FROM qpsscale.interventions i USING"
+		" (SELECT o.id, o.made_at FROM qpsscale.interventions o"
+		"  ORDER BY o.id LIMIT 1000) old"
+		" WHERE i.id = old.id"
+		" AND old.made_at < now() - make_interval(secs => $1)",
 	};
 	Oid			types[1] = {FLOAT8OID};
 	Datum		values[1] = {Float8GetDatum(*(const int *) argument)};

@@ -18,9 +18,13 @@
 #include "pg/json_writer.h"
 #include "pg/step.h"
 #include "pg/store_parts.h"
+#include "pg/worker.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+
+/* As in qpsscale_health() and qpsscale_why(): 3 intervals and 5 s are late. */
+#define LATE_MARGIN_MS	5000
 
 static const char repeat_sql[] =
 "UPDATE qpsscale.state s"
@@ -34,6 +38,10 @@ static const char repeat_sql[] =
 " RETURNING s.resource_group_id, NULL::bigint";
 
 /*
+ * The row of a new verdict says until when the previous one held and how often
+ * it was confirmed, because the counters in the state are overwritten now.  The
+ * state row is locked for that: another evaluator may be counting.
+ *
  * The number in service is asked for only where it matters.  It is forgotten
  * when the group's size changes: compared with a number of another size, a
  * metric that breaks would look like backends that went with the load, and the
@@ -52,17 +60,21 @@ static const char change_sql[] =
 "  $14::text[], $15::text[], $16::text[], $17::text[], $18::integer[],"
 "  $19::boolean[], $20::bigint[], $21::timestamptz[], $22::timestamptz[],"
 "  $23::timestamptz[], $24::timestamptz[], $25::timestamptz[],"
-"  $26::integer[], $27::text[], $28::text[])"
+"  $26::integer[], $27::text[], $28::boolean[], $29::text[])"
 "  AS w(id, at, qps_at, qps, capacity, total, in_service, min, max, optimal,"
 "       reference_qps, drop_seen_at, recommended_until, recommended,"
 "       action, reason, blocker, desired, dry_run, version, blocked_until,"
 "       cooldown_until, last_scale_up_at, last_scale_down_at,"
-"       last_action_at, errors, error, explanation)),"
+"       last_action_at, errors, error, after_gap, explanation)),"
 " e AS (INSERT INTO qpsscale.evaluations (resource_group_id, evaluated_at,"
-"   action, reason, blocker, desired, dry_run, policy_version, explanation)"
+"   action, reason, blocker, desired, dry_run, policy_version, explanation,"
+"   previous_id, previous_until, previous_count, after_gap)"
 "  SELECT w.id, w.at, w.action, w.reason, w.blocker, w.desired, w.dry_run,"
-"   w.version, w.explanation::jsonb"
-"  FROM w WHERE w.explanation IS NOT NULL"
+"   w.version, w.explanation::jsonb, p.last_evaluation_id,"
+"   p.last_evaluated_at, p.repeat_count, w.after_gap"
+"  FROM w JOIN qpsscale.state p ON p.resource_group_id = w.id"
+"  WHERE w.explanation IS NOT NULL"
+"  FOR NO KEY UPDATE OF p"
 "  RETURNING id, resource_group_id)"
 " UPDATE qpsscale.state s"
 " SET last_evaluated_at = w.at, updated_at = w.at,"
@@ -106,12 +118,12 @@ static const char errors_sql[] =
 
 static StorePlan repeat_plan = {repeat_sql, 4,
 {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, FLOAT8OID}, NULL};
-static StorePlan change_plan = {change_sql, 28,
+static StorePlan change_plan = {change_sql, 29,
 	{INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, FLOAT8OID, INT4OID, INT4OID,
 		INT4OID, INT4OID, INT4OID, INT4OID, FLOAT8OID, TIMESTAMPTZOID,
 		TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, BOOLOID,
 		INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, TEXTOID, TEXTOID}, NULL};
+TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, TEXTOID, BOOLOID, TEXTOID}, NULL};
 static StorePlan errors_plan = {errors_sql, 5,
 {INT8OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}, NULL};
 
@@ -123,13 +135,28 @@ same_text(const char *a, const char *b)
 	return strcmp(a, b) == 0;
 }
 
+/*
+ * Was nothing evaluated for so long that qpsscale_health() would have called the
+ * group late?  Counters alone could not tell that from confirmations, so the
+ * verdict gets a row of its own, even if it is the old one.
+ */
+static bool
+follows_gap(const QpsscaleGroup *group)
+{
+	int64		late_ms = 3 * (int64) qpsscale_worker_host->settings->interval_ms
+		+ LATE_MARGIN_MS;
+
+	return group->before.evaluated_at != 0 &&
+		group->decided_at - group->before.evaluated_at > late_ms * 1000;
+}
+
 static bool
 verdict_changed(const QpsscaleGroup *group)
 {
 	const GroupVerdict *before = &group->before;
 	const QsDecision *decision = &group->decision;
 
-	return before->reason == NULL ||
+	return before->reason == NULL || follows_gap(group) ||
 		!same_text(before->action, qs_action_name(decision->action)) ||
 		!same_text(before->reason, qpsscale_verdict_reason(group)) ||
 		!same_text(before->blocker,
@@ -417,6 +444,7 @@ put_change(StoreRows *rows, const QpsscaleGroup *group)
 	put_times(rows, group);
 	store_put_int32(rows, count_errors(group));
 	store_put_text(rows, old_error ? group->before.error : error_text(group));
+	store_put_bool(rows, follows_gap(group));
 	if (verdict_changed(group))
 	{
 		StringInfoData explanation;

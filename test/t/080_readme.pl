@@ -220,7 +220,7 @@ my @promises = (
 	],
 	[
 		qr/TO scaling_reader/ => sub {
-			is(sqlstate("SET ROLE scaling_reader; TABLE qpsscale.status; TABLE qpsscale.stat_worker; SELECT qpsscale_health();"),
+			is(sqlstate("SET ROLE scaling_reader; TABLE qpsscale.status; TABLE qpsscale.stat_worker; SELECT qpsscale_health(); SELECT * FROM qpsscale_why(1);"),
 				'00000', 'a reader can look');
 			is(sqlstate("SET ROLE scaling_reader; SELECT qpsscale_evaluate();"),
 				'42501', 'and not evaluate');
