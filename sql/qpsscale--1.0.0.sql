@@ -186,7 +186,8 @@ CREATE TABLE qpsscale.state (
 	suspended_until timestamptz,
 	suspended_reason text,
 	suspended_by name,
-	created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	failed_actions integer NOT NULL DEFAULT 0 CHECK (failed_actions >= 0)
 ) WITH (fillfactor = 50);
 
 COMMENT ON TABLE qpsscale.state IS
@@ -220,7 +221,8 @@ COMMENT ON COLUMN qpsscale.state.last_scale_up_at IS 'last growth: ours when the
 COMMENT ON COLUMN qpsscale.state.last_scale_down_at IS 'last shrinking: ours when the cloud accepted it, that of others when it was seen';
 COMMENT ON COLUMN qpsscale.state.last_action_at IS 'last change of any kind: ours when the cloud accepted it, that of others when it was seen';
 COMMENT ON COLUMN qpsscale.state.consecutive_errors IS 'failed evaluations or actions in a row; a success resets it';
-COMMENT ON COLUMN qpsscale.state.circuit_open_until IS 'no action before this time, after repeated refusals';
+COMMENT ON COLUMN qpsscale.state.circuit_open_until IS 'circuit breaker: no action before this time, then one attempt';
+COMMENT ON COLUMN qpsscale.state.failed_actions IS 'circuit breaker: actions in a row that were refused or not answered; from five on it opens';
 COMMENT ON COLUMN qpsscale.state.last_error IS 'last error; NULL after a success';
 COMMENT ON COLUMN qpsscale.state.suspended IS 'an operator has stopped actions';
 COMMENT ON COLUMN qpsscale.state.suspended_direction IS 'both, up or down';
@@ -260,6 +262,7 @@ CREATE TABLE qpsscale.activities (
 	requested_by name,
 	accepted_at timestamptz,
 	finished_at timestamptz,
+	in_service_seconds double precision,
 	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	CONSTRAINT activities_delta_check
 		CHECK (delta = desired_capacity - eval_capacity AND delta <> 0
@@ -299,6 +302,7 @@ COMMENT ON COLUMN qpsscale.activities.evaluator_started_at IS 'start of that pro
 COMMENT ON COLUMN qpsscale.activities.requested_by IS 'who set it by hand with qpsscale_set_capacity(); NULL = decided';
 COMMENT ON COLUMN qpsscale.activities.accepted_at IS 'when the cloud accepted it';
 COMMENT ON COLUMN qpsscale.activities.finished_at IS 'when it reached its final status';
+COMMENT ON COLUMN qpsscale.activities.in_service_seconds IS 'measured boot time: from acceptance until all instances of a growth were in service; only where it was successful';
 COMMENT ON COLUMN qpsscale.activities.created_at IS 'when the row was made';
 COMMENT ON INDEX qpsscale.activities_in_flight_key IS
 	'at most one activity of a group is in flight';
@@ -1001,6 +1005,7 @@ BEGIN
 	END IF;
 	UPDATE qpsscale.state s
 	SET circuit_open_until = NULL,
+		failed_actions = 0,
 		consecutive_errors = 0,
 		updated_at = pg_catalog.now()
 	WHERE s.resource_group_id = group_id;

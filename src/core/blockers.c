@@ -9,6 +9,7 @@
  * from the moment the clock is right again.
  *-------------------------------------------------------------------------
  */
+#include "core/breaker.h"
 #include "core/decide_parts.h"
 
 /* A fall to less than this share of the recorded load is suspicious: the
@@ -155,6 +156,20 @@ scaling_in_progress(const QsPolicy *policy, const QsCloudActivity *activity,
 }
 
 /*
+ * When the circuit breaker lets the next attempt pass, or QS_NEVER.  A clock
+ * that ran ahead may have left a time that is further away than any pause.
+ */
+static int64_t
+circuit_open_until(const QsHistory *history, int64_t now)
+{
+	if (history->circuit_open_until == QS_NEVER ||
+		now >= history->circuit_open_until)
+		return QS_NEVER;
+	return qs_time_earlier(history->circuit_open_until,
+						   qs_time_add(now, QS_CIRCUIT_LONGEST_US));
+}
+
+/*
  * The first thing that forbids the wanted action, or QS_NO_REASON.  The order
  * is from what a person did to what passes by itself; an operator's word
  * comes first because it is the one that explains all else.
@@ -173,11 +188,9 @@ qs_first_blocker(const QsPolicy *policy, const QsCapacity *capacity,
 		*until = history->suspended_until;
 		return QS_REASON_SUSPENDED;
 	}
-	if (now < history->circuit_open_until)
-	{
-		*until = history->circuit_open_until;
+	*until = circuit_open_until(history, now);
+	if (*until != QS_NEVER)
 		return QS_REASON_CIRCUIT_OPEN;
-	}
 	if (history->activity_in_flight)
 		return QS_REASON_ACTIVITY_IN_FLIGHT;
 	if (!capacity->active)

@@ -118,6 +118,16 @@ explain_policy(StringInfo out, const QpsscaleGroup *group)
 }
 
 static void
+explain_breakers(StringInfo out, const QpsscaleGroup *group)
+{
+	if (group->watch.failed_actions > 0)
+		qpsscale_json_int(out, "failed_actions", group->watch.failed_actions);
+	if (group->history.circuit_open_until != QS_NEVER)
+		qpsscale_json_unix_us(out, "circuit_open_until",
+							  group->history.circuit_open_until);
+}
+
+static void
 explain_times(StringInfo out, const QpsscaleGroup *group)
 {
 	const QsCloudActivity *activity = &group->target.activity;
@@ -139,6 +149,7 @@ explain_times(StringInfo out, const QpsscaleGroup *group)
 	if (group->open.status != ACTIVITY_ABSENT)
 		qpsscale_json_text(out, "open_activity",
 						   qpsscale_activity_status_name(group->open.resolved));
+	explain_breakers(out, group);
 	qpsscale_json_close(out, '}');
 }
 

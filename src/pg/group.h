@@ -93,6 +93,15 @@ typedef struct GroupVerdict
 	int			consecutive_errors;
 } GroupVerdict;
 
+/*
+ * What is remembered of a group's earlier actions beyond its cooldowns.  It
+ * changes seldom, and is written only then (store_watch.c).
+ */
+typedef struct GroupWatch
+{
+	int			failed_actions; /* in a row: feeds the circuit breaker */
+} GroupWatch;
+
 struct QpsscaleAccount;
 
 typedef struct QpsscaleGroup
@@ -116,6 +125,7 @@ typedef struct QpsscaleGroup
 	QsHistory	history;
 	GroupVerdict before;
 	GroupActivity open;
+	GroupWatch	watch;			/* as it was read */
 	bool		has_reference_qps;	/* a suspicious drop is being held */
 	TimestampTz circuit_open_until; /* raw, 0 = null */
 	bool		suspended;		/* raw columns */

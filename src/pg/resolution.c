@@ -58,14 +58,30 @@ resolve_unknown(QpsscaleGroup *group, const QpsscaleSettings *settings)
 	}
 }
 
+/*
+ * Has the time that the policy gives passed?  A time of the future was left by
+ * a clock that has been set back: it is waited for no longer than any other.
+ */
+static bool
+is_too_late(const QpsscaleGroup *group)
+{
+	const GroupActivity *open = &group->open;
+	TimestampTz since = open->accepted_at != 0 ? open->accepted_at :
+		open->requested_at;
+	TimestampTz now = GetCurrentTimestamp();
+	int			deadline_ms = (int) Min((int64) group->activity_deadline_s * 1000,
+										INT_MAX);
+
+	return TimestampDifferenceExceeds(since, now, deadline_ms) ||
+		TimestampDifferenceExceeds(now, since, deadline_ms);
+}
+
 /* Instances on their way: there, replaced by somebody, or too late. */
 static void
 resolve_accepted(QpsscaleGroup *group)
 {
 	GroupActivity *open = &group->open;
 	const QsCapacity *capacity = &group->target.capacity;
-	TimestampTz since = open->accepted_at != 0 ? open->accepted_at :
-		open->requested_at;
 
 	if (!capacity->known)
 		return;
@@ -79,9 +95,7 @@ resolve_accepted(QpsscaleGroup *group)
 			 (open->desired < open->base ||
 			  capacity->in_service >= open->desired))
 		open->resolved = ACTIVITY_SUCCESSFUL;
-	else if (TimestampDifferenceExceeds(since, GetCurrentTimestamp(),
-										Min((int64) group->activity_deadline_s * 1000,
-											INT_MAX)))
+	else if (is_too_late(group))
 	{
 		open->resolved = ACTIVITY_FAILED;
 		open->resolution = psprintf("not in service within %d seconds",

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "core/breaker.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pg/explain.h"
@@ -26,7 +27,11 @@ static const char resolve_sql[] =
 "  accepted_at = CASE WHEN w.resolved = 'accepted' OR w.resolved = 'successful'"
 "                THEN coalesce(a.accepted_at, a.requested_at) END,"
 "  finished_at = CASE WHEN w.resolved = 'accepted' OR w.resolved = 'unknown'"
-"                THEN NULL ELSE w.at END"
+"                THEN NULL ELSE w.at END,"
+"  in_service_seconds = CASE WHEN w.resolved = 'successful'"
+"                AND a.desired_capacity > a.eval_capacity"
+"                THEN greatest(extract(epoch FROM"
+"                     w.at - coalesce(a.accepted_at, a.requested_at)), 0) END"
 " FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[],"
 "  $5::timestamptz[]) AS w(id, was, resolved, message, at)"
 " WHERE a.id = w.id AND a.status = w.was";
@@ -58,25 +63,30 @@ static const char claim_sql[] =
 static const char insert_sql[] =
 "INSERT INTO qpsscale.activities (resource_group_id, activity_key,"
 "  requested_at, action, delta, desired_capacity, status, reason, eval_qps,"
-"  eval_capacity, target_qps, policy_version, evaluation_id, evaluator_pid,"
+"  eval_capacity, target_qps, policy_version, evaluator_pid,"
 "  evaluator_started_at)"
 " SELECT w.id, w.stem || '-' || CASE WHEN w.status = 'dry_run' THEN 1 ELSE"
 "   (SELECT count(*) + 1 FROM qpsscale.activities p"
 "    WHERE p.activity_key > w.stem || '-' AND p.activity_key < w.stem || '.')"
 "   END,"
 "  w.at, w.action, w.desired - w.base, w.desired, w.status, w.reason, w.qps,"
-"  w.base, w.target, w.version, w.evaluation_id, w.pid, w.started_at"
+"  w.base, w.target, w.version, w.pid, w.started_at"
 " FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::text[],"
 "  $5::integer[], $6::integer[], $7::text[], $8::text[], $9::float8[],"
-"  $10::float8[], $11::bigint[], $12::bigint[], $13::integer[],"
-"  $14::timestamptz[])"
+"  $10::float8[], $11::bigint[], $12::integer[], $13::timestamptz[])"
 "  AS w(id, stem, at, action, desired, base, status, reason, qps, target,"
-"       version, evaluation_id, pid, started_at)"
+"       version, pid, started_at)"
 " WHERE w.status <> 'dry_run' OR NOT EXISTS"
 "   (SELECT FROM qpsscale.activities d"
 "    WHERE d.activity_key = w.stem || '-1')"
 " ON CONFLICT DO NOTHING"
 " RETURNING resource_group_id, id, activity_key";
+
+static const char reasons_sql[] =
+"UPDATE qpsscale.activities a"
+" SET evaluation_id = w.evaluation_id"
+" FROM unnest($1::bigint[], $2::bigint[]) AS w(id, evaluation_id)"
+" WHERE a.id = w.id";
 
 static const char supersede_sql[] =
 "UPDATE qpsscale.activities a"
@@ -88,8 +98,9 @@ static const char supersede_sql[] =
 static const char record_sql[] =
 "WITH w AS MATERIALIZED (SELECT * FROM unnest($1::bigint[], $2::bigint[],"
 "  $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],"
-"  $8::boolean[])"
-"  AS w(id, activity_id, status, action, response, message, at, tried)),"
+"  $8::boolean[], $9::integer[], $10::timestamptz[])"
+"  AS w(id, activity_id, status, action, response, message, at, tried,"
+"       failures, open_until)),"
 " a AS (UPDATE qpsscale.activities a"
 "  SET status = w.status, response = w.response, error_message = w.message,"
 "   accepted_at = CASE WHEN w.status = 'accepted' THEN w.at END,"
@@ -107,9 +118,10 @@ static const char record_sql[] =
 "   AND w.action = 'scale_down' THEN w.at ELSE s.last_scale_down_at END,"
 "  consecutive_errors = CASE WHEN w.status = 'accepted' THEN 0"
 "   ELSE s.consecutive_errors + w.tried::integer END,"
+"  failed_actions = CASE WHEN w.status = 'accepted' THEN 0"
+"   ELSE s.failed_actions + w.tried::integer END,"
 "  circuit_open_until = CASE WHEN w.status = 'accepted' THEN NULL"
-"   WHEN w.tried AND s.consecutive_errors + 1 >= 5 THEN w.at + make_interval(secs =>"
-"    least(60 * power(2, least(s.consecutive_errors + 1 - 5, 6)), 3600))"
+"   WHEN w.tried AND s.failed_actions + 1 = w.failures THEN w.open_until"
 "   ELSE s.circuit_open_until END,"
 "  last_error = CASE WHEN w.status = 'accepted' THEN NULL"
 "   ELSE 'set_capacity: ' || w.message END"
@@ -121,14 +133,15 @@ static StorePlan resolve_plan = {resolve_sql, 5,
 static StorePlan claim_plan = {claim_sql, 7,
 	{INT8OID, INT8OID, BOOLOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
 TIMESTAMPTZOID}, NULL};
-static StorePlan insert_plan = {insert_sql, 14,
+static StorePlan insert_plan = {insert_sql, 13,
 	{INT8OID, TEXTOID, TIMESTAMPTZOID, TEXTOID, INT4OID, INT4OID, TEXTOID,
-		TEXTOID, FLOAT8OID, FLOAT8OID, INT8OID, INT8OID, INT4OID,
-TIMESTAMPTZOID}, NULL};
+		TEXTOID, FLOAT8OID, FLOAT8OID, INT8OID, INT4OID, TIMESTAMPTZOID},
+NULL};
+static StorePlan reasons_plan = {reasons_sql, 2, {INT8OID, INT8OID}, NULL};
 static StorePlan supersede_plan = {supersede_sql, 1, {INT8OID}, NULL};
-static StorePlan record_plan = {record_sql, 8,
+static StorePlan record_plan = {record_sql, 10,
 	{INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID,
-BOOLOID}, NULL};
+BOOLOID, INT4OID, TIMESTAMPTZOID}, NULL};
 
 /*
  * Before the claim, which then sees whether anything is still in flight.
@@ -212,7 +225,7 @@ supersede(StoreBatch *batch)
 
 	store_rows_start(&rows, &supersede_plan, batch->n_groups);
 	for (int i = 0; i < batch->n_groups; i++)
-		if (qpsscale_store_will_act(batch->groups[i]) &&
+		if (batch->groups[i]->outcome == ACTIVITY_REQUESTED &&
 			batch->groups[i]->open.resolved == ACTIVITY_ACCEPTED)
 			store_put_int64(&rows, batch->groups[i]->id);
 	(void) store_rows_run(&rows);
@@ -237,10 +250,6 @@ put_activity(StoreRows *rows, const QpsscaleGroup *group, const char *stem)
 		store_put_null(rows);
 	store_put_double(rows, group->policy.target_qps);
 	store_put_int64(rows, group->version);
-	if (group->evaluation_id != 0)
-		store_put_int64(rows, group->evaluation_id);
-	else
-		store_put_null(rows);
 	if (decision->dry_run)
 	{
 		store_put_null(rows);
@@ -249,6 +258,20 @@ put_activity(StoreRows *rows, const QpsscaleGroup *group, const char *stem)
 	}
 	store_put_int32(rows, MyProcPid);
 	store_put_time(rows, MyStartTimestamp);
+}
+
+/*
+ * An intent that was not inserted is one that somebody else was faster with:
+ * what they want is in flight, and this group does not act.
+ */
+static void
+hold_the_lost(StoreBatch *batch)
+{
+	for (int i = 0; i < batch->n_groups; i++)
+		if (qpsscale_store_will_act(batch->groups[i]) &&
+			batch->groups[i]->activity_id == 0)
+			qpsscale_store_hold(batch->groups[i],
+								QS_REASON_ACTIVITY_IN_FLIGHT);
 }
 
 /* The bucket is that of the first original's idempotency key. */
@@ -278,7 +301,6 @@ qpsscale_store_activities(StoreBatch *batch)
 													  psprintf("%s-1", stem));
 		put_activity(&rows, group, stem);
 	}
-	supersede(batch);
 	if (!store_rows_run(&rows))
 		return;
 	for (uint64 row = 0; row < SPI_processed; row++)
@@ -301,11 +323,48 @@ qpsscale_store_activities(StoreBatch *batch)
 		}
 	}
 	SPI_freetuptable(SPI_tuptable);
+	hold_the_lost(batch);
+	supersede(batch);
+}
+
+/* Each activity of this cycle learns which evaluation explains it. */
+void
+qpsscale_store_reasons(StoreBatch *batch)
+{
+	StoreRows	rows;
+
+	store_rows_start(&rows, &reasons_plan, batch->n_groups);
+	for (int i = 0; i < batch->n_groups; i++)
+	{
+		const QpsscaleGroup *group = batch->groups[i];
+
+		if (group->activity_id == 0 || group->evaluation_id == 0)
+			continue;
+		store_put_int64(&rows, group->activity_id);
+		store_put_int64(&rows, group->evaluation_id);
+	}
+	(void) store_rows_run(&rows);
 }
 
 /*
- * The outcome of each call; a refusal feeds the circuit breaker.  A call that
- * never had its turn, since others were slow or we were switched off, does not.
+ * Failures in a row if this call failed too, and when the circuit breaker lets
+ * the next one pass.  Where an operator closed the circuit meanwhile the row
+ * counts less, and the statement opens nothing.
+ */
+static void
+put_breaker(StoreRows *rows, const QpsscaleGroup *group, TimestampTz now)
+{
+	int			failures = Min(group->watch.failed_actions, 1000000) + 1;
+	int64		pause_us = qs_circuit_pause_us(group->id, failures);
+
+	store_put_int32(rows, failures);
+	store_put_time(rows, pause_us == 0 ? 0 : now + pause_us);
+}
+
+/*
+ * The outcome of each call.  A refusal feeds the circuit breaker, and so does
+ * a call without an answer.  A call that never had its turn, since others were
+ * slow or we were switched off, does not.
  */
 void
 qpsscale_store_outcomes(StoreBatch *batch, TimestampTz now)
@@ -325,6 +384,7 @@ qpsscale_store_outcomes(StoreBatch *batch, TimestampTz now)
 		store_put_text(&rows, group->outcome_message);
 		store_put_time(&rows, now);
 		store_put_bool(&rows, !group->not_tried);
+		put_breaker(&rows, group, now);
 	}
 	(void) store_rows_run(&rows);
 }

@@ -63,6 +63,7 @@ static const char groups_sql[] =
 "  s.last_dry_run, s.latest_capacity, s.latest_total, s.latest_in_service,"
 "  s.latest_min, s.latest_max, s.latest_optimal, s.blocked_until,"
 "  s.cooldown_until, s.last_error,"
+"  s.failed_actions,"
 "  a.id, a.status, a.desired_capacity, a.eval_capacity, a.requested_at,"
 "  a.accepted_at,"
 "  CASE WHEN a.status = 'requested'"
@@ -310,6 +311,12 @@ read_verdict(Row *row, QpsscaleGroup *group)
 }
 
 static void
+read_watch(Row *row, GroupWatch *watch)
+{
+	watch->failed_actions = next_int32(row, 0);
+}
+
+static void
 read_open_activity(Row *row, GroupActivity *open)
 {
 	const char *status;
@@ -350,6 +357,7 @@ read_group(Row *row, QpsscaleGroup *group, TimestampTz now)
 	read_policy(row, &group->policy);
 	read_history(row, group, now);
 	read_verdict(row, group);
+	read_watch(row, &group->watch);
 	read_open_activity(row, &group->open);
 	group->policy.dry_run = group->row_dry_run || !group->enabled;
 }

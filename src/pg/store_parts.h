@@ -38,10 +38,14 @@ extern void qpsscale_store_changed(StoreBatch *batch);
 extern void qpsscale_store_errors(StoreBatch *batch);
 extern void qpsscale_store_failures(StoreBatch *batch, TimestampTz now);
 
+/* store_watch.c */
+extern void qpsscale_store_watch(StoreBatch *batch);
+
 /* store_activity.c */
 extern void qpsscale_store_claim(StoreBatch *batch);
 extern void qpsscale_store_resolved(StoreBatch *batch);
 extern void qpsscale_store_activities(StoreBatch *batch);
+extern void qpsscale_store_reasons(StoreBatch *batch);
 extern void qpsscale_store_outcomes(StoreBatch *batch, TimestampTz now);
 
 #endif							/* QPSSCALE_STORE_PARTS_H */

@@ -6,9 +6,11 @@
  *	 resolve	open activities get the status that reading back the cloud gave
  *	 claim		groups about to act: lock the state row, skip what somebody
  *				else holds, check that nothing changed since it was read
+ *	 insert		intents (status requested) and dry-run activities
  *	 repeat		groups whose verdict is the old one: five columns each
  *	 change		the rest: all columns, and a row in evaluations
- *	 insert		intents (status requested) and dry-run activities
+ *	 reasons	activities learn which evaluation explains them
+ *	 watch		what is remembered of earlier actions, where it changed
  *	 errors		errors that are new
  * Transaction 3 (record) writes the outcome of the calls.
  *
@@ -101,12 +103,16 @@ intend_substep(void *argument)
 		batch->groups[i]->row_locked = false;
 		batch->groups[i]->stored = false;
 		batch->groups[i]->activity_id = 0;
+		batch->groups[i]->evaluation_id = 0;
+		batch->groups[i]->outcome = ACTIVITY_ABSENT;
 	}
 	qpsscale_store_resolved(batch);
 	qpsscale_store_claim(batch);
+	qpsscale_store_activities(batch);
 	qpsscale_store_repeated(batch);
 	qpsscale_store_changed(batch);
-	qpsscale_store_activities(batch);
+	qpsscale_store_reasons(batch);
+	qpsscale_store_watch(batch);
 	qpsscale_store_errors(batch);
 }
 
