@@ -6,7 +6,7 @@
  * that tests need no environment and pg/ decides whose variables count.
  *-------------------------------------------------------------------------
  */
-#include "cloud/account.h"
+#include "cloud/credential_source.h"
 
 #include <string.h>
 
@@ -26,39 +26,6 @@ static const CredentialNames byteplus_chain[] = {
 	"BYTEPLUS_SESSION_TOKEN"},
 	{{"ACCESS_KEY_ID", NULL}, {"SECRET_ACCESS_KEY", NULL}, "SESSION_TOKEN"},
 };
-
-static bool
-is_blank(char c)
-{
-	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
-
-/*
- * Copies a value without the blanks around it, which editors and "echo" leave
- * behind.  false if it is empty, too long, or holds what cannot stand in an
- * HTTP header.
- */
-static bool
-copy_value(char *out, size_t size, const char *value)
-{
-	size_t		length;
-
-	while (is_blank(*value))
-		value++;
-	length = strlen(value);
-	while (length > 0 && is_blank(value[length - 1]))
-		length--;
-	if (length == 0 || length >= size)
-		return false;
-	for (size_t i = 0; i < length; i++)
-	{
-		if (value[i] < 0x21 || value[i] > 0x7e)
-			return false;
-	}
-	memcpy(out, value, length);
-	out[length] = '\0';
-	return true;
-}
 
 static const char *
 look_up_first(QsLookup lookup, void *context, const char *const names[2])
@@ -99,13 +66,14 @@ qs_credentials_from_environment(const char *provider, QsLookup lookup,
 		if (key == NULL || secret == NULL)
 			continue;
 		token = lookup(context, names->token);
-		if (copy_value(credentials->access_key_id,
-					   sizeof(credentials->access_key_id), key) &&
-			copy_value(credentials->secret_access_key,
-					   sizeof(credentials->secret_access_key), secret) &&
+		if (qs_credential_value(credentials->access_key_id,
+								sizeof(credentials->access_key_id), key) &&
+			qs_credential_value(credentials->secret_access_key,
+								sizeof(credentials->secret_access_key),
+								secret) &&
 			(token == NULL || token[0] == '\0' ||
-			 copy_value(credentials->session_token,
-						sizeof(credentials->session_token), token)))
+			 qs_credential_value(credentials->session_token,
+								 sizeof(credentials->session_token), token)))
 		{
 			qs_error_clear(error);
 			return true;

@@ -18,15 +18,23 @@ typedef struct Ipv4Range
 	QsAddressClass class;
 } Ipv4Range;
 
-/* Source: IANA special-purpose address registry; the last line of link-local
- * is Azure's metadata and health service, which has a public-looking number. */
+/*
+ * Sources: IANA special-purpose address registry, after the clouds' manuals for
+ * their metadata services: AWS (instances, tasks, pods), Azure, GCP and many
+ * others at 169.254.169.254, BytePlus, Azure's second one, Alibaba Cloud.
+ */
 static const Ipv4Range ipv4_ranges[] = {
+	{0xa9fea9fe, 32, QS_ADDRESS_METADATA},
+	{0xa9feaa02, 32, QS_ADDRESS_METADATA},
+	{0xa9feaa17, 32, QS_ADDRESS_METADATA},
+	{0x64600060, 32, QS_ADDRESS_METADATA},
+	{0xa83f8110, 32, QS_ADDRESS_METADATA},
+	{0x646464c8, 32, QS_ADDRESS_METADATA},
 	{0x00000000, 8, QS_ADDRESS_UNSPECIFIED},
 	{0x0a000000, 8, QS_ADDRESS_PRIVATE},
 	{0x64400000, 10, QS_ADDRESS_SHARED},
 	{0x7f000000, 8, QS_ADDRESS_LOOPBACK},
 	{0xa9fe0000, 16, QS_ADDRESS_LINK_LOCAL},
-	{0xa83f8110, 32, QS_ADDRESS_LINK_LOCAL},
 	{0xac100000, 12, QS_ADDRESS_PRIVATE},
 	{0xc0000000, 24, QS_ADDRESS_RESERVED},
 	{0xc0000200, 24, QS_ADDRESS_RESERVED},
@@ -41,12 +49,16 @@ static const Ipv4Range ipv4_ranges[] = {
 
 typedef struct Ipv6Range
 {
-	uint8_t network[8]; /* no range of interest is longer than 64 */
+	uint8_t network[16];
 	int bits;
 	QsAddressClass class;
 } Ipv6Range;
 
+/* The metadata services are those of AWS (instances, pods) and GCP. */
 static const Ipv6Range ipv6_ranges[] = {
+	{{0xfd, 0x00, 0x0e, 0xc2, [14] = 0x02, [15] = 0x54}, 128, QS_ADDRESS_METADATA},
+	{{0xfd, 0x00, 0x0e, 0xc2, [15] = 0x23}, 128, QS_ADDRESS_METADATA},
+	{{0xfd, 0x20, 0x00, 0xce, [14] = 0x02, [15] = 0x54}, 128, QS_ADDRESS_METADATA},
 	{{0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}, 48, QS_ADDRESS_PRIVATE},
 	{{0x00}, 8, QS_ADDRESS_RESERVED},
 	{{0x01, 0x00}, 64, QS_ADDRESS_RESERVED},
@@ -68,6 +80,7 @@ static const char *const class_names[] = {
 	"shared (carrier NAT)",
 	"multicast",
 	"reserved",
+	"metadata service",
 };
 
 const char *

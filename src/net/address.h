@@ -26,10 +26,11 @@ typedef enum QsAddressClass
 	QS_ADDRESS_UNSPECIFIED,
 	QS_ADDRESS_LOOPBACK,
 	QS_ADDRESS_PRIVATE, /* RFC 1918, unique local, site local */
-	QS_ADDRESS_LINK_LOCAL, /* and the metadata services that live there */
-	QS_ADDRESS_SHARED, /* carrier grade NAT; more metadata services */
+	QS_ADDRESS_LINK_LOCAL,
+	QS_ADDRESS_SHARED, /* carrier grade NAT */
 	QS_ADDRESS_MULTICAST,
-	QS_ADDRESS_RESERVED /* documentation, benchmarks, future use */
+	QS_ADDRESS_RESERVED, /* documentation, benchmarks, future use */
+	QS_ADDRESS_METADATA /* where clouds hand out this host's credentials */
 } QsAddressClass;
 
 extern QsAddressClass qs_address_class(const struct sockaddr *address,

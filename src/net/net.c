@@ -77,6 +77,9 @@ static const FailureText failure_texts[] = {
 	[QS_FAILURE_ADDRESS_REFUSED] = {QS_ERROR_TERMINAL, "address_refused",
 									"the host's address is not public, and the host is not in "
 									"allowed_hosts"},
+	[QS_FAILURE_METADATA_REFUSED] = {QS_ERROR_TERMINAL, "address_refused",
+									 "the host's address is a metadata service's, which only the "
+									 "search for credentials may reach"},
 	[QS_FAILURE_URL_REFUSED] = {QS_ERROR_TERMINAL, "url_refused",
 								"plain http is only for hosts in allowed_hosts"},
 	[QS_FAILURE_PROTOCOL] = {QS_ERROR_TRANSIENT, "protocol",
@@ -184,7 +187,7 @@ qs_net_submit(QsNet *net, const QsHttpRequest *request,
 	lane = qs_queue_lane(net, &url, limits, error);
 	if (lane == NULL)
 		return false;
-	if (!url.https && !lane->host->allowed)
+	if (!url.https && !lane->host->allowed && !lane->host->metadata)
 		return qs_error_set(error, QS_ERROR_TERMINAL, "url_refused",
 							"%s:%d: plain http is only for hosts in "
 							"allowed_hosts",
@@ -201,6 +204,7 @@ qs_net_submit(QsNet *net, const QsHttpRequest *request,
 	call->request_timeout_ms = limits->request_timeout_ms > 0 ?
 		limits->request_timeout_ms :
 		DEFAULT_TIMEOUT_MS;
+	call->connect_timeout_ms = limits->connect_timeout_ms;
 	if (net->pending++ == 0)
 		net->busy_period++;
 	qs_queue_append(net, call);

@@ -45,6 +45,11 @@ typedef struct QsNetOptions
 	 * address that is connected to. */
 	const char *allowed_hosts;
 
+	/* A cloud's metadata service, which gives this host's credentials to
+	 * whoever asks, is refused even to hosts of that list; with this it is
+	 * reached, by plain http too, where the URL names its address. */
+	bool		reach_metadata;
+
 	/* Accounting of descriptors with the process that embeds us; may be NULL.
 	 * acquire returning false fails the connection cleanly. */
 	bool		(*acquire_fd) (void *context);
@@ -57,6 +62,7 @@ typedef struct QsNetLimits
 	int64_t		deadline_ms;	/* absolute; the call, retries included, fails
 								 * with code "deadline" when it has passed */
 	int			request_timeout_ms; /* of one attempt */
+	int			connect_timeout_ms; /* of these; 0 = all of them */
 	const char *bucket;			/* token bucket's name, or NULL for none; copied */
 	/* Of the bucket: at most burst (1 to 64) calls in any burst / rate
 	 * seconds; a rate <= 0 is no limit. */

@@ -45,6 +45,7 @@ typedef enum QsFailure
 	QS_FAILURE_STALE,
 	QS_FAILURE_TOO_LARGE,
 	QS_FAILURE_ADDRESS_REFUSED,
+	QS_FAILURE_METADATA_REFUSED,
 	QS_FAILURE_URL_REFUSED,
 	QS_FAILURE_PROTOCOL,
 	QS_FAILURE_NO_MEMORY,
@@ -67,6 +68,7 @@ typedef struct QsHost
 	QsNamed named; /* scheme, host and port as one text */
 	QsUrl url;
 	bool allowed; /* in allowed_hosts */
+	bool metadata; /* a metadata service's address, which we may reach */
 	bool proven; /* the last connection came about */
 	bool http2; /* the last reply came by HTTP/2 */
 	int running;
@@ -120,6 +122,7 @@ struct QsCall
 	int elapsed_ms;
 	int shortages; /* times it met a lack of descriptors */
 	int request_timeout_ms;
+	int connect_timeout_ms;
 	int64_t sequence;
 	int64_t deadline_ms;
 	int64_t started_ms; /* the last attempt */
@@ -149,6 +152,7 @@ struct QsTransfer
 	/* What the callbacks found out, for the error that curl's code hides. */
 	int sockets; /* opened by this attempt */
 	bool address_refused;
+	bool metadata_refused; /* and it was a metadata service's */
 	bool no_descriptor;
 	bool resend_refused;
 	bool stale; /* the idle connection it got had ended */
@@ -172,6 +176,7 @@ struct QsNet
 	char *ca_file;
 	char *user_agent;
 	QsAllowList *allowed;
+	bool reach_metadata;
 	bool (*acquire_fd)(void *context);
 	void (*release_fd)(void *context);
 	void *fd_context;

@@ -77,6 +77,7 @@ apply_options(QsNet *net, const QsNetOptions *options, QsError *error)
 	net->ca_file = ca_file;
 	net->user_agent = user_agent;
 	net->allowed = allowed;
+	net->reach_metadata = options->reach_metadata;
 	net->max_in_flight = options->max_in_flight;
 	net->max_per_host = options->max_per_host > 0 ? options->max_per_host : 0;
 	net->max_reply_bytes = options->max_reply_bytes > 0 ?

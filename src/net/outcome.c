@@ -87,11 +87,11 @@ failure_of_code(const QsTransfer *transfer, CURLcode code)
 		return QS_FAILURE_DESCRIPTORS;
 
 	/* A refused address beside others that were tried is not the reason. */
-	if (transfer->address_refused && transfer->sockets == 0 &&
-		failure == QS_FAILURE_CONNECT)
-		return QS_FAILURE_ADDRESS_REFUSED;
-	if (code == CURLE_ABORTED_BY_CALLBACK && transfer->address_refused)
-		return QS_FAILURE_ADDRESS_REFUSED;
+	if (transfer->address_refused &&
+		((transfer->sockets == 0 && failure == QS_FAILURE_CONNECT) ||
+		 code == CURLE_ABORTED_BY_CALLBACK))
+		return transfer->metadata_refused ? QS_FAILURE_METADATA_REFUSED :
+			QS_FAILURE_ADDRESS_REFUSED;
 	if (failure != QS_FAILURE_TIMEOUT && descriptors_exhausted(transfer->net))
 		return QS_FAILURE_DESCRIPTORS;
 	return failure;

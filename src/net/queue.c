@@ -65,6 +65,19 @@ find_or_make(QsNet *net, QsNamed **slots, const char *name, size_t size,
 	return entry;
 }
 
+/*
+ * Whatever the options say about the host.  A metadata service is meant only
+ * where the URL gives its address: a name that leads there gains nothing.
+ */
+static void
+apply_rules(const QsNet *net, QsHost *host)
+{
+	host->allowed = qs_allow_list_contains(net->allowed, host->url.host,
+										   host->url.port);
+	host->metadata = net->reach_metadata &&
+		qs_address_class_of_text(host->url.host) == QS_ADDRESS_METADATA;
+}
+
 static QsHost *
 find_host(QsNet *net, const QsUrl *url)
 {
@@ -78,8 +91,7 @@ find_host(QsNet *net, const QsUrl *url)
 	if (host != NULL && is_new)
 	{
 		host->url = *url;
-		host->allowed = qs_allow_list_contains(net->allowed, url->host,
-											   url->port);
+		apply_rules(net, host);
 	}
 	return host;
 }
@@ -525,9 +537,7 @@ qs_queue_allow(QsNet *net)
 		{
 			QsHost *host = (QsHost *) entry;
 
-			host->allowed = qs_allow_list_contains(net->allowed,
-												   host->url.host,
-												   host->url.port);
+			apply_rules(net, host);
 			release_held(net, host);
 		}
 	}

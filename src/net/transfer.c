@@ -48,6 +48,21 @@ on_header(char *data, size_t size, size_t count, void *context)
 	return length;
 }
 
+/* A metadata service is reached by whoever may, and by nobody else, listed
+ * or not: it gives this host's credentials to whoever asks. */
+static bool
+may_reach(QsTransfer *transfer, QsAddressClass class)
+{
+	const QsHost *host = transfer->call->lane->host;
+
+	if (class == QS_ADDRESS_METADATA ? host->metadata :
+		class == QS_ADDRESS_PUBLIC || host->allowed)
+		return true;
+	transfer->address_refused = true;
+	transfer->metadata_refused = class == QS_ADDRESS_METADATA;
+	return false;
+}
+
 /*
  * The place where the address that was really resolved is judged, and where
  * descriptors are accounted for.
@@ -61,13 +76,9 @@ on_open_socket(void *context, curlsocktype purpose,
 	int fd;
 
 	if (purpose != CURLSOCKTYPE_IPCXN ||
-		(!transfer->call->lane->host->allowed &&
-		 qs_address_class(&address->addr, address->addrlen) !=
-			 QS_ADDRESS_PUBLIC))
-	{
-		transfer->address_refused = true;
+		!may_reach(transfer,
+				   qs_address_class(&address->addr, address->addrlen)))
 		return CURL_SOCKET_BAD;
-	}
 	if (net->acquire_fd != NULL && !net->acquire_fd(net->fd_context))
 	{
 		transfer->no_descriptor = true;
@@ -162,12 +173,8 @@ on_request(void *context, char *address, char *local_address, int port,
 		transfer->stale = true;
 		return CURL_PREREQFUNC_ABORT;
 	}
-	if (!host->allowed &&
-		qs_address_class_of_text(address) != QS_ADDRESS_PUBLIC)
-	{
-		transfer->address_refused = true;
+	if (!may_reach(transfer, qs_address_class_of_text(address)))
 		return CURL_PREREQFUNC_ABORT;
-	}
 	qs_queue_host_proven(transfer->net, host);
 	return CURL_PREREQFUNC_OK;
 }
@@ -421,7 +428,10 @@ set_call_options(QsTransfer *transfer, QsCall *call, int64_t now_ms)
 		timeout = left < 1 ? 1 : (long) left;
 	SET(CURLOPT_URL, call->request->url);
 	SET(CURLOPT_TIMEOUT_MS, timeout);
-	SET(CURLOPT_CONNECTTIMEOUT_MS, timeout);
+	SET(CURLOPT_CONNECTTIMEOUT_MS,
+		call->connect_timeout_ms > 0 && call->connect_timeout_ms < timeout ?
+			(long) call->connect_timeout_ms :
+			timeout);
 #ifdef QS_CURL_HAS_PREREQ
 
 	/*
@@ -496,7 +506,8 @@ qs_transfer_start(QsNet *net, QsCall *call, int64_t now_ms)
 	call->attempts++;
 	call->sent = false;
 	call->failure = QS_FAILURE_NO_MEMORY;
-	if (!call->lane->host->url.https && !call->lane->host->allowed)
+	if (!call->lane->host->url.https && !call->lane->host->allowed &&
+		!call->lane->host->metadata)
 	{
 		call->failure = QS_FAILURE_URL_REFUSED;
 		return false;
@@ -509,8 +520,9 @@ qs_transfer_start(QsNet *net, QsCall *call, int64_t now_ms)
 	transfer->call = call;
 	call->transfer = transfer;
 	transfer->sockets = 0;
-	transfer->address_refused = transfer->no_descriptor =
-		transfer->resend_refused = transfer->stale = false;
+	transfer->address_refused = transfer->metadata_refused =
+		transfer->no_descriptor = transfer->resend_refused =
+		transfer->stale = false;
 	transfer->words[0] = '\0';
 
 	transfer->prev_running = NULL;

@@ -45,11 +45,15 @@ every_address_has_its_class(void **state)
 		{"172.16.0.1", QS_ADDRESS_PRIVATE},
 		{"172.31.255.255", QS_ADDRESS_PRIVATE},
 		{"192.168.1.1", QS_ADDRESS_PRIVATE},
-		{"169.254.169.254", QS_ADDRESS_LINK_LOCAL},
-		{"168.63.129.16", QS_ADDRESS_LINK_LOCAL},
+		{"169.254.169.254", QS_ADDRESS_METADATA},
+		{"169.254.169.253", QS_ADDRESS_LINK_LOCAL},
+		{"169.254.170.2", QS_ADDRESS_METADATA}, /* AWS, tasks */
+		{"169.254.170.23", QS_ADDRESS_METADATA}, /* AWS, pods */
+		{"168.63.129.16", QS_ADDRESS_METADATA}, /* Azure */
 		{"100.64.0.1", QS_ADDRESS_SHARED},
-		{"100.96.0.96", QS_ADDRESS_SHARED}, /* BytePlus metadata */
-		{"100.100.100.200", QS_ADDRESS_SHARED}, /* Alibaba metadata */
+		{"100.96.0.96", QS_ADDRESS_METADATA}, /* BytePlus */
+		{"100.96.0.97", QS_ADDRESS_SHARED},
+		{"100.100.100.200", QS_ADDRESS_METADATA}, /* Alibaba */
 		{"100.127.255.255", QS_ADDRESS_SHARED},
 		{"192.0.0.192", QS_ADDRESS_RESERVED},
 		{"192.0.2.7", QS_ADDRESS_RESERVED},
@@ -68,7 +72,13 @@ every_address_has_its_class(void **state)
 		{"::7f00:1", QS_ADDRESS_RESERVED}, /* IPv4-compatible */
 		{"::ffff:127.0.0.1", QS_ADDRESS_LOOPBACK},
 		{"::ffff:10.1.2.3", QS_ADDRESS_PRIVATE},
-		{"::ffff:169.254.169.254", QS_ADDRESS_LINK_LOCAL},
+		{"::ffff:169.254.169.254", QS_ADDRESS_METADATA},
+		{"64:ff9b::100.96.0.96", QS_ADDRESS_METADATA},
+		{"2002:6460:60::1", QS_ADDRESS_METADATA},
+		{"fd00:ec2::254", QS_ADDRESS_METADATA},
+		{"fd00:ec2::23", QS_ADDRESS_METADATA},
+		{"fd20:ce::254", QS_ADDRESS_METADATA},
+		{"fd00:ec2::255", QS_ADDRESS_PRIVATE},
 		{"::ffff:8.8.8.8", QS_ADDRESS_PUBLIC},
 		{"::ffff:0:7f00:1", QS_ADDRESS_RESERVED},
 		{"64:ff9b::a00:1", QS_ADDRESS_PRIVATE}, /* NAT64 of 10.0.0.1 */
@@ -79,7 +89,6 @@ every_address_has_its_class(void **state)
 		{"2001:db8::1", QS_ADDRESS_RESERVED},
 		{"100::1", QS_ADDRESS_RESERVED},
 		{"fc00::1", QS_ADDRESS_PRIVATE},
-		{"fd00:ec2::254", QS_ADDRESS_PRIVATE}, /* AWS metadata */
 		{"fe80::1", QS_ADDRESS_LINK_LOCAL},
 		{"febf::1", QS_ADDRESS_LINK_LOCAL},
 		{"fec0::1", QS_ADDRESS_PRIVATE},

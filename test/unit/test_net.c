@@ -287,6 +287,65 @@ a_retry_waits_is_bounded_and_respects_the_deadline(void **state)
 	assert_int_equal(qs_net_pending(net), 0);
 }
 
+/* Stands before the socket: no packet leaves this machine. */
+static bool
+no_socket(void *context)
+{
+	(void) context;
+	return false;
+}
+
+static const char *
+code_of_get(const char *url)
+{
+	static Call call;
+	QsNetLimits limits = limits_of(10000, 3000);
+	QsError error;
+
+	memset(&call, 0, sizeof(call));
+	if (!submit_url(&call, url, &limits, &error))
+	{
+		memcpy(call.outcome.error.code, error.code, sizeof(error.code));
+		return call.outcome.error.code;
+	}
+	run();
+	return call.outcome.error.code;
+}
+
+/*
+ * The list is for clouds' private endpoints; a metadata service hands this
+ * host's credentials to any caller, so no entry of that list opens it.
+ */
+static void
+a_metadata_service_is_reached_only_by_a_net_that_may(void **state)
+{
+	QsError error;
+
+	(void) state;
+	start_net(10);
+	options.allowed_hosts = "100.96.0.96,169.254.169.254,*.example";
+	options.acquire_fd = no_socket;
+	assert_true(qs_net_configure(net, &options, &error));
+	assert_string_equal(code_of_get("http://100.96.0.96/x"),
+						"address_refused");
+	assert_string_equal(code_of_get("https://169.254.169.254/x"),
+						"address_refused");
+
+	options.allowed_hosts = "";
+	options.reach_metadata = true;
+	assert_true(qs_net_configure(net, &options, &error));
+	assert_string_equal(code_of_get("http://100.96.0.96/x"), "descriptors");
+	assert_string_equal(code_of_get("http://100.96.0.97/x"), "url_refused");
+	assert_string_equal(code_of_get("https://100.96.0.97/x"),
+						"address_refused");
+	assert_string_equal(code_of_get("https://10.0.0.1/x"),
+						"address_refused");
+	options.reach_metadata = false;
+	assert_true(qs_net_configure(net, &options, &error));
+	assert_string_equal(code_of_get("http://100.96.0.96/x"), "url_refused");
+	options.acquire_fd = NULL;
+}
+
 static void
 inner_addresses_are_refused_unless_allowed(void **state)
 {
@@ -516,6 +575,7 @@ main(void)
 		TEST(retry_after_is_read_from_the_reply),
 		TEST(a_retry_waits_is_bounded_and_respects_the_deadline),
 		TEST(inner_addresses_are_refused_unless_allowed),
+		TEST(a_metadata_service_is_reached_only_by_a_net_that_may),
 		TEST(proxies_and_netrc_of_the_environment_are_ignored),
 		TEST(a_connection_closed_while_idle_costs_no_call),
 		TEST(nothing_is_sent_twice_behind_our_back),

@@ -1,0 +1,134 @@
+/*-------------------------------------------------------------------------
+ * credential_source.h
+ *		Where temporary credentials come from, without ever opening a socket.
+ *
+ * A source is a small state machine: start() makes the first request, and
+ * each reply leads to a further request, to credentials, or to an error.  The
+ * caller carries requests and owns time-outs, retries, caching and the order
+ * of sources.  Everything lives in the QsCredentialFetch: nothing is
+ * allocated that outlives a call, and one call overwrites all of it.
+ *
+ * A message here never holds what a reply said but its HTTP status and an
+ * error code: replies and requests of these services are secrets.
+ *-------------------------------------------------------------------------
+ */
+#ifndef QS_CREDENTIAL_SOURCE_H
+#define QS_CREDENTIAL_SOURCE_H
+
+#include "cloud/account.h"
+#include "core/http_message.h"
+
+#define QS_CREDENTIAL_TOKEN_MAX		16384	/* of an OIDC token, with its NUL */
+#define QS_CREDENTIAL_ROLE_MAX		128
+#define QS_CREDENTIAL_HEADER_MAX	2048
+#define QS_CREDENTIAL_URL_MAX		1024
+#define QS_CREDENTIAL_BODY_MAX		(QS_CREDENTIAL_TOKEN_MAX + 8192)
+
+/* Longest that credentials are trusted without asking again; clouds give at
+ * most 12 hours, a broken clock of theirs may give centuries. */
+#define QS_CREDENTIAL_LONGEST_US	(INT64_C(24) * 3600 * 1000000)
+
+/* What a source is told; NULL or "" where it has a default or needs none.
+ * Must stay valid until the fetch has ended. */
+typedef struct QsCredentialConfig
+{
+	const char *endpoint;		/* "https://host[:port]" */
+	const char *role;			/* name or resource name of the role */
+	const char *session_name;
+	const char *policy;
+	const char *token;			/* contents of the token file */
+} QsCredentialConfig;
+
+typedef enum QsCredentialStep
+{
+	QS_CREDENTIAL_FAILED,		/* see the error */
+	QS_CREDENTIAL_ASK,			/* send fetch->request, bring the reply */
+	QS_CREDENTIAL_DONE			/* credentials and expires_at_us are there */
+} QsCredentialStep;
+
+struct QsCredentialSource;
+
+typedef struct QsCredentialFetch
+{
+	const struct QsCredentialSource *source;
+	QsCredentialConfig config;
+	int			stage;			/* the source's own */
+	QsHttpRequest request;
+	QsHttpHeader headers[1];
+	char		header_value[QS_CREDENTIAL_HEADER_MAX];
+	char		url[QS_CREDENTIAL_URL_MAX];
+	char		body[QS_CREDENTIAL_BODY_MAX];
+
+	QsCredentials credentials;
+	int64_t		expires_at_us;
+} QsCredentialFetch;
+
+typedef struct QsCredentialSource
+{
+	const char *name;			/* for people: "the ECS metadata service" */
+	int			refresh_ahead_s;	/* before the credentials expire */
+	int			connect_timeout_ms; /* 0 = as long as the request */
+	int			request_timeout_ms;
+	QsCredentialStep (*start) (QsCredentialFetch *fetch, QsError *error);
+	QsCredentialStep (*reply) (QsCredentialFetch *fetch,
+							   const QsHttpReply *reply, int64_t now_us,
+							   QsError *error);
+} QsCredentialSource;
+
+/* AssumeRoleWithOIDC of BytePlus' security token service: needs role (a TRN)
+ * and token. */
+extern const QsCredentialSource qs_credential_byteplus_oidc;
+
+/* The metadata service of a BytePlus ECS instance; role NULL = its first. */
+extern const QsCredentialSource qs_credential_byteplus_ecs;
+
+extern QsCredentialStep qs_credential_start(QsCredentialFetch *fetch,
+											const QsCredentialSource *source,
+											const QsCredentialConfig *config,
+											QsError *error);
+extern QsCredentialStep qs_credential_reply(QsCredentialFetch *fetch,
+											const QsHttpReply *reply,
+											int64_t now_us, QsError *error);
+
+/* Overwrites all of it. */
+extern void qs_credential_forget(QsCredentialFetch *fetch);
+
+/*
+ * The configuration file of BytePlus' command line tool: the profile named,
+ * else the file's current one, else "default".  Holds keys of mode "ak", or
+ * such as a login left there until they expire.  *expires_at_us is INT64_MAX
+ * for keys that do not.
+ */
+extern bool qs_credentials_from_cli_file(const char *text, size_t length,
+										 const char *profile, int64_t now_us,
+										 QsCredentials *credentials,
+										 int64_t *expires_at_us,
+										 QsError *error);
+
+/* ---- for sources ---- */
+
+/* One value of credentials: without the blanks around it, 1 to size - 1
+ * visible ASCII characters, else false. */
+extern bool qs_credential_value(char *out, size_t size, const char *value);
+
+/* Appends text escaped as RFC 3986 wants it; false when it does not fit. */
+extern bool qs_credential_escape(char *out, size_t size, const char *text);
+
+/* Checks and takes what a reply said of credentials; any may be NULL. */
+extern QsCredentialStep qs_credential_take(QsCredentialFetch *fetch,
+										   const char *access_key_id,
+										   const char *secret_access_key,
+										   const char *session_token,
+										   const char *expiration,
+										   int64_t now_us, QsError *error);
+
+/* An answer that is no answer: class by the status; code may be NULL. */
+extern QsCredentialStep qs_credential_refused(const QsCredentialFetch *fetch,
+											  const char *what, int status,
+											  const char *code,
+											  QsError *error);
+extern QsCredentialStep qs_credential_malformed(const QsCredentialFetch *fetch,
+												const char *what,
+												QsError *error);
+
+#endif							/* QS_CREDENTIAL_SOURCE_H */
