@@ -49,6 +49,7 @@ options_of(QpsscaleChannel channel)
 	options.ca_file = settings->ca_file;
 	options.user_agent = "qpsscale/" QPSSCALE_VERSION;
 	options.allowed_hosts = settings->allowed_hosts;
+	options.reach_metadata = channel == QPSSCALE_CHANNEL_CREDENTIALS;
 	options.acquire_fd = acquire_fd;
 	options.release_fd = release_fd;
 	return options;
