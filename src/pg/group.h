@@ -68,6 +68,7 @@ typedef struct GroupActivity
 	int			base;
 	TimestampTz requested_at;
 	TimestampTz accepted_at;	/* 0 = not accepted */
+	TimestampTz applied_by;		/* found to be applied, at this time or before */
 } GroupActivity;
 
 /* What the state row said when the cycle began. */

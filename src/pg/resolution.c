@@ -19,6 +19,37 @@ qpsscale_cycle_deadline_ms(const QpsscaleSettings *settings)
 		settings->interval_ms;
 }
 
+static int64
+later(int64 a, int64 b)
+{
+	return a > b ? a : b;
+}
+
+/*
+ * The cloud has done what an activity without an outcome wanted.  When, nobody
+ * has told us: after the intent, before now, and not later than the longest a
+ * call may take.  Cooldowns begin at the last of these moments, and in this
+ * very cycle, or else they would be too short.
+ */
+static void
+was_applied(QpsscaleGroup *group, int64 settled_ms, TimestampTz now)
+{
+	GroupActivity *open = &group->open;
+	QsHistory  *history = &group->history;
+	TimestampTz settled = TimestampTzPlusMilliseconds(open->requested_at,
+													  settled_ms);
+	int64		at;
+
+	open->resolved = ACTIVITY_ACCEPTED;
+	open->applied_by = Min(settled, now);
+	at = qpsscale_unix_us(open->applied_by);
+	history->last_action_at = later(history->last_action_at, at);
+	if (open->desired > open->base)
+		history->last_scale_up_at = later(history->last_scale_up_at, at);
+	else
+		history->last_scale_down_at = later(history->last_scale_down_at, at);
+}
+
 /*
  * An intent without an outcome.  While the process that wrote it may still
  * send it, it is in flight; afterwards the cloud's desired capacity tells.  A
@@ -47,7 +78,7 @@ resolve_unknown(QpsscaleGroup *group, const QpsscaleSettings *settings)
 	if (!capacity->known)
 		return;
 	if (capacity->desired == open->desired)
-		open->resolved = ACTIVITY_ACCEPTED;
+		was_applied(group, settled_ms, now);
 	else if (TimestampDifferenceExceeds(open->requested_at, now,
 										settled_ms) ||
 			 TimestampDifferenceExceeds(now, open->requested_at, settled_ms))

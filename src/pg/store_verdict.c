@@ -365,7 +365,7 @@ put_times(StoreRows *rows, const QpsscaleGroup *group)
 	}
 	if (resolved_to_accepted(group))
 	{
-		int64		at = qpsscale_unix_us(group->open.requested_at);
+		int64		at = qpsscale_unix_us(group->open.applied_by);
 
 		any = later(any, at);
 		if (group->open.desired > group->open.base)
