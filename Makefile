@@ -50,12 +50,13 @@ DATA = sql/qpsscale--1.0.0.sql $(wildcard sql/qpsscale--*--*.sql)
 
 # qpsscale.so: what every backend may load.
 MODULE_big = qpsscale
-HOST_PG = module settings shared launcher databases oneshot functions accounts
+HOST_PG = module settings shared launcher databases oneshot functions accounts \
+	crash_points
 OBJS = $(HOST_PG:%=src/pg/%.o)
 
 # qpsscale_worker.so: what only worker processes load, which is all the rest.
 WORKER = qpsscale_worker
-WORKER_OBJS = $(filter-out $(OBJS),$(patsubst %.c,%.o,$(sort \
+WORKER_OBJS = src/pg/crash_points.o $(filter-out $(OBJS),$(patsubst %.c,%.o,$(sort \
 	$(wildcard src/pg/*.c src/core/*.c src/cloud/*.c src/net/*.c))))
 WORKER_LIBS = -lcurl -ljansson -lcrypto
 

@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "pg/crash_points.h"
 #include "pg/cycle.h"
 #include "pg/explain.h"
 #include "pg/observe.h"
@@ -139,6 +140,7 @@ decided(Cycle *cycle, QpsscaleGroup *group)
 	note_error(group, "in_service", &target->in_service_error);
 	log_decision(cycle, group);
 	enter(cycle, group, STAGE_DECIDED);
+	QPSSCALE_CRASH_POINT(decided);
 }
 
 /*
@@ -190,6 +192,7 @@ acted(Cycle *cycle, QpsscaleGroup *group)
 	QsTarget   *target = &group->target;
 	QsError    *error = &target->set_error;
 
+	QPSSCALE_CRASH_POINT(reply_received);
 	localize_error(error);
 	qpsscale_localize(target->set_request_id);
 	if (target->set_accepted)
@@ -251,8 +254,10 @@ act(Cycle *cycle, QpsscaleGroup *group)
 					  "the cycle's deadline had passed before the call");
 	else
 	{
+		QPSSCALE_CRASH_POINT(call_starting);
 		qpsscale_set_capacity(&cycle->observer, group,
 							  group->decision.desired);
+		QPSSCALE_CRASH_POINT(call_submitted);
 		if (group->stage == STAGE_ACTING &&
 			group->pending[QS_CALL_SET_CAPACITY] == 0)
 			acted(cycle, group);
@@ -326,6 +331,7 @@ intend(Cycle *cycle)
 		ereport(WARNING,
 				(errmsg("qpsscale does not act: no synchronous standby has confirmed the intent"),
 				 errhint("The intents are resolved by reading the cloud.")));
+	QPSSCALE_CRASH_POINT(intent_committed);
 	/* a termination must be seen before the call, not after it */
 	CHECK_FOR_INTERRUPTS();
 	qpsscale_worker_state("acting");
@@ -355,8 +361,10 @@ record(Cycle *cycle)
 	ErrorData  *error;
 
 	qpsscale_worker_state("recording");
+	QPSSCALE_CRASH_POINT(recording);
 	if (!qpsscale_store_record(groups, n, &error))
 		log_step_error("record outcomes", error);
+	QPSSCALE_CRASH_POINT(outcome_recorded);
 	for (int i = 0; i < n; i++)
 		enter(cycle, groups[i], STAGE_FINISHED);
 }
@@ -426,6 +434,8 @@ run_stages(Cycle *cycle)
 			continue;
 		}
 		qpsscale_worker_wait(wait_ms);
+		if (in[STAGE_ACTING] > 0)
+			QPSSCALE_CRASH_POINT(reply_awaited);
 		qpsscale_observe_collect(&cycle->observer);
 	}
 }
@@ -575,6 +585,7 @@ run(Cycle *cycle)
 	qpsscale_worker_state("observing");
 	qpsscale_observe(&cycle->observer, cycle->snapshot->groups,
 					 cycle->snapshot->n_groups);
+	QPSSCALE_CRASH_POINT(calls_submitted);
 	run_stages(cycle);
 	await_last_replies(cycle);
 	cleanse(cycle->snapshot);
@@ -642,6 +653,7 @@ qpsscale_cycle(const CycleRequest *request, CycleResult *result)
 	}
 	if (!check_extension(&result->snapshot, result))
 		return false;
+	QPSSCALE_CRASH_POINT(loaded);
 
 	cycle.request = request;
 	cycle.settings = qpsscale_worker_host->settings;

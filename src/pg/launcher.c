@@ -54,6 +54,7 @@
 #include "utils/timestamp.h"
 
 #include "pg/compat.h"
+#include "pg/crash_points.h"
 #include "pg/launcher.h"
 #include "pg/settings.h"
 #include "pg/shared.h"
@@ -232,6 +233,7 @@ start_ward(int slot, TimestampTz now)
 		ward_becomes_waiting(ward, now, ORPHAN_POLL_MS);
 		return;
 	}
+	QPSSCALE_CRASH_POINT(launcher_starting_worker);
 	if (!register_worker(slot))
 	{
 		ward->handle = NULL;

@@ -38,6 +38,7 @@
 #include "utils/timestamp.h"
 
 #include "pg/compat.h"
+#include "pg/crash_points.h"
 #include "pg/oneshot.h"
 #include "pg/settings.h"
 #include "pg/shared.h"
@@ -423,6 +424,7 @@ start_oneshot(Call *call)
 		wait_for_latch(REGISTER_RETRY_MS);
 	}
 
+	QPSSCALE_CRASH_POINT(oneshot_registered);
 	/* So that an end before it attaches is noticed. */
 	shm_mq_set_handle(call->answer, handle);
 }
@@ -435,7 +437,10 @@ carry_out(Call *call)
 	call->listed = qpsscale_request_list(MyDatabaseId, call_handle(call),
 										 &call->listing);
 	if (call->listed)
+	{
+		QPSSCALE_CRASH_POINT(request_listed);
 		outcome = receive_answer(call);
+	}
 	if (outcome == CALL_NOT_TAKEN)
 	{
 		call->listed = false;

@@ -13,6 +13,7 @@
 #include "core/breaker.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "pg/crash_points.h"
 #include "pg/explain.h"
 #include "pg/step.h"
 #include "pg/store_parts.h"
@@ -165,7 +166,8 @@ qpsscale_store_resolved(StoreBatch *batch)
 		store_put_text(&rows, open->resolution);
 		store_put_time(&rows, group->decided_at);
 	}
-	(void) store_rows_run(&rows);
+	if (store_rows_run(&rows))
+		QPSSCALE_CRASH_POINT(resolved);
 }
 
 /*
@@ -196,6 +198,7 @@ qpsscale_store_claim(StoreBatch *batch)
 	}
 	if (!store_rows_run(&rows))
 		return;
+	QPSSCALE_CRASH_POINT(claimed);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
 		bool		null;

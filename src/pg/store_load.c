@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "nodes/value.h"
+#include "pg/crash_points.h"
 #include "pg/step.h"
 #include "pg/store.h"
 #include "pg/worker.h"
@@ -559,6 +560,7 @@ trim_history(void *argument)
 		if (SPI_execute_with_args(statements[i], 1, types, values, NULL, false,
 								  0) != SPI_OK_DELETE)
 			elog(ERROR, "could not trim the history");
+	QPSSCALE_CRASH_POINT(history_trimmed);
 }
 
 static void
@@ -575,6 +577,7 @@ load_body(void *argument)
 		return;
 	snapshot->armed = read_armed();
 	load_groups(arguments);
+	QPSSCALE_CRASH_POINT(groups_read);
 	load_accounts(arguments);
 	if (arguments->selection->trim_history && retention_s > 0 &&
 		!qpsscale_substep(trim_history, &retention_s, &error))

@@ -25,6 +25,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "pg/crash_points.h"
 #include "pg/explain.h"
 #include "pg/json_writer.h"
 #include "pg/step.h"
@@ -114,6 +115,7 @@ intend_substep(void *argument)
 	qpsscale_store_reasons(batch);
 	qpsscale_store_watch(batch);
 	qpsscale_store_errors(batch);
+	QPSSCALE_CRASH_POINT(intent_inserted);
 }
 
 /*
@@ -259,10 +261,12 @@ intend_body(void *argument)
 {
 	StoreBatch	batch = *(StoreBatch *) argument;
 
+	QPSSCALE_CRASH_POINT(intending);
 	allow_lock_waits(batch.n_groups);
 	intend_batch(&batch);
 	count_complaints();
 	((StoreBatch *) argument)->acted = batch.acted;
+	QPSSCALE_CRASH_POINT_IN_COMMIT(intent_committing);
 }
 
 bool
@@ -335,6 +339,8 @@ record_body(void *argument)
 	allow_lock_waits(((StoreBatch *) argument)->n_groups);
 	record_batch(argument);
 	count_complaints();
+	QPSSCALE_CRASH_POINT(outcome_written);
+	QPSSCALE_CRASH_POINT_IN_COMMIT(outcome_committing);
 }
 
 bool

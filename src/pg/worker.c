@@ -22,6 +22,7 @@
 #include "miscadmin.h"
 #include "pg/channels.h"
 #include "pg/compat.h"
+#include "pg/crash_points.h"
 #include "pg/cycle.h"
 #include "pg/explain.h"
 #include "pg/observe.h"
@@ -315,11 +316,13 @@ answer_request(Answer *answer, const QpsscaleRequest *request)
 				   "SELECT id, name FROM qpsscale.resource_groups lists them.");
 		return;
 	}
+	QPSSCALE_CRASH_POINT(answering);
 	if (cycle.validate)
 		answer_validate(answer, &result);
 	else
 		answer_evaluate(answer, &result);
 	send_message(answer, "d", 1);
+	QPSSCALE_CRASH_POINT(answered);
 }
 
 static void
@@ -341,6 +344,7 @@ serve_request(dsm_handle handle)
 			queue = (shm_mq *) (start + request->queue_offset);
 			shm_mq_set_sender(queue, MyProc);
 			answer.queue = shm_mq_attach(queue, answer.segment, NULL);
+			QPSSCALE_CRASH_POINT(request_attached);
 			answer_request(&answer, request);
 			shm_mq_detach(answer.queue);
 		}
@@ -391,7 +395,10 @@ serve_requests(void)
 
 	/* a bounded number: steady callers must not keep the tick from coming */
 	for (int i = 0; i < QPSSCALE_MAX_REQUESTS && take_request(&handle); i++)
+	{
+		QPSSCALE_CRASH_POINT(request_taken);
 		serve_request(handle);
+	}
 }
 
 /* ----------
@@ -518,6 +525,7 @@ qpsscale_worker_run(const QpsscaleHost *host, const QpsscaleLaunch *launch)
 	qpsscale_worker_host = host;
 	keep_memory();
 	connect_to_database(launch);
+	QPSSCALE_CRASH_POINT(worker_connected);
 	cycle_context = AllocSetContextCreate(TopMemoryContext, "qpsscale cycle",
 										  ALLOCSET_DEFAULT_SIZES);
 	start_waiting();
