@@ -256,7 +256,18 @@ set_ca_file(QsTransfer *transfer, const char *ca_file)
 	if (ca_file == NULL || ca_file[0] == '\0')
 		ca_file = net->system_ca_file;
 	if (ca_file == NULL)
-		return true;
+	{
+		/*
+		 * A system without a bundle: what libcurl was built with, said
+		 * again, since the call before may have had a file of its own.
+		 */
+		const curl_version_info_data *info =
+			curl_version_info(CURLVERSION_NOW);
+
+		SET(CURLOPT_CAINFO, info->cainfo);
+		SET(CURLOPT_CAPATH, info->capath);
+		return ok;
+	}
 	SET(CURLOPT_CAINFO, ca_file);
 	SET(CURLOPT_CAPATH, NULL);
 	return ok;

@@ -4,6 +4,7 @@
  *		repeated.  The server is Python's, the certificate made by openssl.
  *-------------------------------------------------------------------------
  */
+#include "net/net_internal.h"
 #include "net_client.h"
 
 #include <fcntl.h>
@@ -161,6 +162,20 @@ a_ca_file_of_one_call_does_not_serve_the_next(void **state)
 	assert_true(get_tls(&call, "127.0.0.1", ca_file)->ok);
 }
 
+/* A machine without the package ca-certificates, say. */
+static void
+nor_does_it_where_the_system_has_no_bundle(void **state)
+{
+	Call call;
+
+	(void) state;
+	start_net(1);
+	free(net->system_ca_file);
+	net->system_ca_file = NULL;
+	assert_true(get_tls(&call, "127.0.0.1", ca_file)->ok);
+	assert_string_equal(get_tls(&call, "127.0.0.1", NULL)->error.code, "tls");
+}
+
 /*
  * Cold, 40 calls of 30 ms each open connections side by side: were they to
  * wait for one another, they would take 1.2 s.
@@ -209,6 +224,7 @@ main(void)
 		TEST(an_unknown_certificate_is_refused),
 		TEST(a_known_certificate_is_accepted_and_the_handshake_kept),
 		TEST(a_ca_file_of_one_call_does_not_serve_the_next),
+		TEST(nor_does_it_where_the_system_has_no_bundle),
 		TEST(a_cold_start_opens_connections_side_by_side),
 	};
 
