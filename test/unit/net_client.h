@@ -44,6 +44,18 @@ typedef struct Call
 static QsNetOptions options;
 static QsNet *net;
 
+/*
+ * How much slower than a bare machine this one may be: valgrind says so in
+ * the environment.  For limits that a test does not want to reach.
+ */
+static inline int
+at_ease(int ms)
+{
+	const char *factor = getenv("QPSSCALE_TEST_SLOWNESS");
+
+	return factor != NULL ? ms * atoi(factor) : ms;
+}
+
 static void
 start_net(int max_in_flight)
 {
