@@ -6,7 +6,10 @@
 #	make bench		speed, beside the same calls made by bare libcurl
 #	make fuzz		looks for inputs that break a promise, FUZZ_SECONDS (600)
 #					for each target
-#	make coverage	lines that the unit tests reach
+#	make coverage	lines that the tests reach
+#	make valgrind	the unit tests, watched by valgrind
+#	make check-all	make check on every PostgreSQL within reach: as root, in
+#					chroots of newer Debians, and one with sanitizers
 #	make lint		rules of the house that a compiler does not know
 #	make indent		lay the C files out as PostgreSQL does
 #
@@ -17,7 +20,7 @@ PG_CONFIG ?= pg_config
 # These goals are scripts, which build for themselves and install what is
 # missing.  PGXS stays out of their way: it has a "check" of its own, which
 # says "not supported" and succeeds.
-SCRIPTS_OF_OURS = check demo bench fuzz coverage lint indent
+SCRIPTS_OF_OURS = check check-all demo bench fuzz coverage valgrind lint indent
 
 ifneq ($(filter $(SCRIPTS_OF_OURS),$(MAKECMDGOALS)),)
 
@@ -32,8 +35,12 @@ bench:
 fuzz:
 	@PG_CONFIG='$(PG_CONFIG)' test/install-packages
 	@test/fuzz/run
+check-all:
+	@PG_CONFIG='$(PG_CONFIG)' test/check-all
 coverage:
 	@PG_CONFIG='$(PG_CONFIG)' test/coverage
+valgrind:
+	@PG_CONFIG='$(PG_CONFIG)' test/valgrind
 lint:
 	@test/lint
 indent:

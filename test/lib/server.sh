@@ -92,7 +92,8 @@ qps_hand_over()
 }
 
 # Run a command as that user, in the build directory, with an environment that
-# does not depend on who called us.  Words like NAME=value may come first.
+# does not depend on who called us.  Words like NAME=value may come first.  Only
+# a PostgreSQL built with sanitizers needs a word from outside (check-all).
 qps_as_user()
 {
 	(qps_exec "$@")
@@ -104,7 +105,8 @@ qps_exec()
 	exec "${qps_step_down[@]}" env -i \
 		PATH="$qps_bindir:/usr/local/bin:/usr/bin:/bin" \
 		HOME="$qps_work" TMPDIR="$qps_work/tmp" LC_ALL=C \
-		PYTHONDONTWRITEBYTECODE=1 PG_CONFIG="$qps_pg_config" "$@"
+		PYTHONDONTWRITEBYTECODE=1 PG_CONFIG="$qps_pg_config" \
+		${ASAN_OPTIONS+ASAN_OPTIONS="$ASAN_OPTIONS"} "$@"
 }
 
 # The same with a limit.  In the background, so that a signal ends this script
