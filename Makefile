@@ -57,8 +57,8 @@ DATA = sql/qpsscale--1.0.0.sql $(wildcard sql/qpsscale--*--*.sql)
 
 # qpsscale.so: what every backend may load.
 MODULE_big = qpsscale
-HOST_PG = module settings shared launcher databases oneshot functions accounts \
-	crash_points
+HOST_PG = module settings shared launcher databases oneshot functions \
+	privileges accounts crash_points
 OBJS = $(HOST_PG:%=src/pg/%.o)
 
 # qpsscale_worker.so: what only worker processes load, which is all the rest.

@@ -16,18 +16,8 @@ SELECT count(*) > 0 AS problems FROM qpsscale.problems();
 CREATE ROLE regress_qpsscale_team;
 CREATE ROLE regress_qpsscale_dora IN ROLE regress_qpsscale_team;
 CREATE ROLE regress_qpsscale_emil;
-GRANT USAGE ON SCHEMA qpsscale
-	TO regress_qpsscale_team, regress_qpsscale_emil;
-GRANT SELECT ON qpsscale.resource_groups
-	TO regress_qpsscale_team, regress_qpsscale_emil;
-GRANT SELECT, UPDATE ON qpsscale.state
-	TO regress_qpsscale_team, regress_qpsscale_emil;
-GRANT SELECT, INSERT ON qpsscale.interventions
-	TO regress_qpsscale_team, regress_qpsscale_emil;
-GRANT EXECUTE ON FUNCTION
-	qpsscale_suspend(bigint, text, timestamptz, text),
-	qpsscale_resume(bigint), qpsscale_reset_circuit(bigint)
-	TO regress_qpsscale_team, regress_qpsscale_emil;
+SELECT qpsscale_grant('regress_qpsscale_team', 'operator');
+SELECT qpsscale_grant('regress_qpsscale_emil', 'operator');
 INSERT INTO qpsscale.resource_groups
 	(id, name, alb_id, asg_id, target_qps, enabled, dry_run, owner)
 	VALUES

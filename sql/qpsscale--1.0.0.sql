@@ -94,6 +94,9 @@ CREATE UNIQUE INDEX resource_groups_live_key
 	ON qpsscale.resource_groups (provider, account, region, kind, asg_id)
 	NULLS NOT DISTINCT
 	WHERE enabled AND NOT dry_run;
+-- whose is it? asked for each new target
+CREATE INDEX resource_groups_asg_id_idx
+	ON qpsscale.resource_groups (asg_id);
 
 COMMENT ON TABLE qpsscale.resource_groups IS
 	'what is scaled and by which policy: one row per load balancer and scaling group';
@@ -134,6 +137,8 @@ COMMENT ON COLUMN qpsscale.resource_groups.created_at IS 'when the row was made'
 COMMENT ON COLUMN qpsscale.resource_groups.updated_at IS 'when the row last changed';
 COMMENT ON INDEX qpsscale.resource_groups_live_key IS
 	'at most one live group for a scaling group';
+COMMENT ON INDEX qpsscale.resource_groups_asg_id_idx IS
+	'finds the groups that name a scaling group';
 
 ------------------------------------------------------------------------------
 -- State: what is known about a group, one row each, updated every tick
@@ -427,6 +432,29 @@ COMMENT ON COLUMN qpsscale.armed.armed_at IS 'when it was armed';
 COMMENT ON COLUMN qpsscale.armed.armed_by IS 'who armed it';
 
 ------------------------------------------------------------------------------
+-- Grants: which role was given which level
+------------------------------------------------------------------------------
+
+/*
+ * A memory for upgrades, which bring objects that nobody has a right to yet.
+ * What a role may do is in the objects' privileges alone.
+ */
+CREATE TABLE qpsscale.grants (
+	role name PRIMARY KEY,
+	level text NOT NULL
+		CHECK (level = ANY (ARRAY['reader', 'operator', 'admin', 'worker'])),
+	granted_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	granted_by name NOT NULL DEFAULT CURRENT_USER
+);
+
+COMMENT ON TABLE qpsscale.grants IS
+	'levels that qpsscale_grant() has given, for qpsscale.reapply_grants() to give again after an upgrade';
+COMMENT ON COLUMN qpsscale.grants.role IS 'who has it';
+COMMENT ON COLUMN qpsscale.grants.level IS 'reader, operator, admin or worker';
+COMMENT ON COLUMN qpsscale.grants.granted_at IS 'since when';
+COMMENT ON COLUMN qpsscale.grants.granted_by IS 'who gave it';
+
+------------------------------------------------------------------------------
 -- What pg_dump keeps: users' data with its sequences
 ------------------------------------------------------------------------------
 
@@ -442,12 +470,43 @@ SELECT pg_catalog.pg_extension_config_dump('qpsscale.errors_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.interventions', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.interventions_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.armed', '');
+SELECT pg_catalog.pg_extension_config_dump('qpsscale.grants', '');
 
 COMMENT ON SEQUENCE qpsscale.resource_groups_id_seq IS 'ids of resource groups';
 COMMENT ON SEQUENCE qpsscale.activities_id_seq IS 'ids of activities';
 COMMENT ON SEQUENCE qpsscale.evaluations_id_seq IS 'ids of evaluations';
 COMMENT ON SEQUENCE qpsscale.errors_id_seq IS 'ids of errors';
 COMMENT ON SEQUENCE qpsscale.interventions_id_seq IS 'ids of interventions';
+
+------------------------------------------------------------------------------
+-- Who may act on a group
+------------------------------------------------------------------------------
+
+/*
+ * The one rule, for every function, view, trigger and worker: whoever has the
+ * rights of the owner role without SET ROLE (USAGE, as PostgreSQL asks it of
+ * who wants to change an object), and whoever may arm, which is what an admin
+ * is.  The right counts and not a list, so a right that was revoked by other
+ * means is gone here too.  Where the owner has been dropped (COALESCE to no
+ * role) that leaves superusers and admins: such a group must neither be
+ * beyond reach nor stop a call for all groups.
+ */
+CREATE FUNCTION qpsscale.may_act(actor name, owner name)
+RETURNS boolean
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN pg_catalog.pg_has_role(
+			actor,
+			COALESCE((SELECT r.oid FROM pg_catalog.pg_roles r
+					  WHERE r.rolname = owner), 0),
+			'USAGE')
+		OR pg_catalog.has_table_privilege(actor, 'qpsscale.armed', 'INSERT');
+END
+$$;
+COMMENT ON FUNCTION qpsscale.may_act(name, name) IS
+	'may that role act on groups of this owner?';
 
 ------------------------------------------------------------------------------
 -- Triggers
@@ -460,6 +519,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	other text;
+	lock_key CONSTANT bigint :=
+		'qpsscale.resource_groups'::pg_catalog.regclass::oid::bigint;
 	-- columns that are not policy: changing them makes no new version
 	bookkeeping CONSTANT text[] :=
 		ARRAY['version', 'last_validated_at', 'updated_at', 'created_at'];
@@ -474,6 +535,15 @@ DECLARE
 		AND EXISTS (SELECT FROM pg_catalog.pg_roles r
 					WHERE r.rolname = CURRENT_USER AND r.rolsuper);
 BEGIN
+	IF TG_OP = 'DELETE' THEN
+		IF NOT qpsscale.may_act(CURRENT_USER, OLD.owner) THEN
+			RAISE EXCEPTION 'must be member of role "%" to delete resource group "%"',
+				OLD.owner, OLD.name
+				USING ERRCODE = 'insufficient_privilege',
+					  HINT = 'The owner of a resource group, its members, admins and superusers may delete it.';
+		END IF;
+		RETURN OLD;
+	END IF;
 	IF TG_OP = 'INSERT' AND NEW.name IS NULL THEN
 		-- it is asg_id that is missing then, and the error shall say so
 		NEW.name := COALESCE(NEW.asg_id, '');
@@ -489,18 +559,15 @@ BEGIN
 				  HINT = 'Its name can.';
 	END IF;
 
-	-- a group acts with its owner's rights: nobody may lend himself others'
 	IF policy_changed
-		AND NOT pg_catalog.pg_has_role(
-			CURRENT_USER,
-			COALESCE((SELECT r.oid FROM pg_catalog.pg_roles r
-					  WHERE r.rolname = OLD.owner), 0),
-			'MEMBER') THEN
+		AND NOT qpsscale.may_act(CURRENT_USER, OLD.owner) THEN
 		RAISE EXCEPTION 'must be member of role "%" to change resource group "%"',
 			OLD.owner, OLD.name
 			USING ERRCODE = 'insufficient_privilege',
-				  HINT = 'The owner of a resource group, its members and superusers may change it.';
+				  HINT = 'The owner of a resource group, its members, admins and superusers may change it.';
 	END IF;
+	-- a group acts with its owner's rights: nobody may lend himself others',
+	-- and an admin is no exception
 	IF restored THEN
 		-- pg_restore -j may be loading the states beside us: after them, or
 		-- they after us, but not both at once
@@ -514,7 +581,7 @@ BEGIN
 				USING ERRCODE = 'undefined_object',
 					  HINT = 'Set owner to an existing role.';
 		END IF;
-		IF NOT pg_catalog.pg_has_role(CURRENT_USER, NEW.owner, 'MEMBER') THEN
+		IF NOT pg_catalog.pg_has_role(CURRENT_USER, NEW.owner, 'USAGE') THEN
 			RAISE EXCEPTION 'must be member of role "%" to give it resource group "%"',
 				NEW.owner, NEW.name
 				USING ERRCODE = 'insufficient_privilege',
@@ -537,6 +604,41 @@ BEGIN
 					USING ERRCODE = 'insufficient_privilege',
 						  HINT = 'GRANT USAGE ON FOREIGN SERVER gives the right.';
 			END IF;
+		END IF;
+	END IF;
+
+	/*
+	 * A scaling group is scaled by one owner, others do not even watch it.
+	 * Identifiers of BytePlus are unique over accounts and regions, and two
+	 * accounts, or none and one, may be the same to the cloud: so neither is
+	 * compared.  The lock makes two who come at once see each other;
+	 * superusers, whom nothing is refused, do not wait for each other.
+	 */
+	IF NOT restored
+		AND (NEW.provider, NEW.account, NEW.region, NEW.kind, NEW.asg_id,
+			 NEW.alb_id, NEW.owner)
+			IS DISTINCT FROM
+			(OLD.provider, OLD.account, OLD.region, OLD.kind, OLD.asg_id,
+			 OLD.alb_id, OLD.owner) THEN
+		IF (SELECT r.rolsuper FROM pg_catalog.pg_roles r
+			WHERE r.rolname = CURRENT_USER) THEN
+			PERFORM pg_catalog.pg_advisory_xact_lock_shared(lock_key);
+		ELSE
+			PERFORM pg_catalog.pg_advisory_xact_lock(lock_key);
+		END IF;
+		SELECT g.name INTO other
+		FROM qpsscale.resource_groups g
+		WHERE g.asg_id = NEW.asg_id
+			AND g.provider = NEW.provider
+			AND g.kind IS NOT DISTINCT FROM NEW.kind
+			AND g.id <> NEW.id
+			AND NOT qpsscale.may_act(CURRENT_USER, g.owner)
+		LIMIT 1;
+		IF FOUND THEN
+			RAISE EXCEPTION 'scaling group "%" belongs to resource group "%", whose owner you are no member of',
+				NEW.asg_id, other
+				USING ERRCODE = 'insufficient_privilege',
+					  HINT = 'Members of the owner, admins and superusers may name it too.';
 		END IF;
 	END IF;
 
@@ -567,18 +669,22 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION qpsscale.resource_groups_check() IS
-	'trigger: fills name, checks owner, account and the one-live-group rule, counts versions';
+	'trigger: fills name, checks rights, owner, account, target and the one-live-group rule, counts versions';
 
 CREATE TRIGGER resource_groups_check
-	BEFORE INSERT OR UPDATE ON qpsscale.resource_groups
+	BEFORE INSERT OR UPDATE OR DELETE ON qpsscale.resource_groups
 	FOR EACH ROW EXECUTE FUNCTION qpsscale.resource_groups_check();
 COMMENT ON TRIGGER resource_groups_check ON qpsscale.resource_groups IS
-	'fills name, checks owner, account and the one-live-group rule, counts versions';
+	'fills name, checks rights, owner, account, target and the one-live-group rule, counts versions';
 
-/* In the course of a restore the state may be there before the group. */
+/*
+ * In the course of a restore the state may be there before the group.  Whoever
+ * may insert a group has no right to states: the trigger lends it, for nothing
+ * but the row of that group.
+ */
 CREATE FUNCTION qpsscale.resource_groups_state()
 RETURNS trigger
-LANGUAGE plpgsql
+LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -634,6 +740,102 @@ CREATE TRIGGER state_replace_fresh
 	EXECUTE FUNCTION qpsscale.state_replace_fresh();
 COMMENT ON TRIGGER state_replace_fresh ON qpsscale.state IS
 	'a restored state row replaces the fresh one of its group';
+
+/*
+ * What operators may do to the states of the groups that they may act on.
+ * They have no right to the table.  The functions below run with the caller's
+ * rights and write through this view; its trigger lends the right to write,
+ * and learns from the view, and from nothing that the caller says, who it is:
+ * within a SECURITY DEFINER function CURRENT_USER is its owner.
+ */
+CREATE VIEW qpsscale.own_state WITH (security_barrier) AS
+SELECT
+	s.resource_group_id,
+	s.suspended,
+	s.suspended_direction,
+	s.suspended_until,
+	s.suspended_reason,
+	s.circuit_open_until,
+	NULL::text AS intervention,
+	CURRENT_USER::name AS actor
+FROM qpsscale.state s
+JOIN qpsscale.resource_groups g ON g.id = s.resource_group_id
+WHERE qpsscale.may_act(CURRENT_USER, g.owner);
+
+COMMENT ON VIEW qpsscale.own_state IS
+	'states of the groups that you may act on; qpsscale_suspend() and its kin write through it';
+COMMENT ON COLUMN qpsscale.own_state.resource_group_id IS 'the group';
+COMMENT ON COLUMN qpsscale.own_state.suspended IS 'an operator has stopped actions';
+COMMENT ON COLUMN qpsscale.own_state.suspended_direction IS 'both, up or down';
+COMMENT ON COLUMN qpsscale.own_state.suspended_until IS 'end of the suspension; NULL = until resumed';
+COMMENT ON COLUMN qpsscale.own_state.suspended_reason IS 'why it was suspended';
+COMMENT ON COLUMN qpsscale.own_state.circuit_open_until IS 'no action before this time, after repeated refusals';
+COMMENT ON COLUMN qpsscale.own_state.intervention IS 'set it to do something: suspend, resume or reset_circuit';
+COMMENT ON COLUMN qpsscale.own_state.actor IS 'you';
+
+CREATE FUNCTION qpsscale.own_state_write()
+RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	the_group CONSTANT bigint := OLD.resource_group_id;
+BEGIN
+	CASE
+		WHEN NEW.intervention = 'suspend' THEN
+			UPDATE qpsscale.state s
+			SET suspended = true,
+				suspended_direction = NEW.suspended_direction,
+				suspended_until = NEW.suspended_until,
+				suspended_reason = NEW.suspended_reason,
+				suspended_by = OLD.actor,
+				updated_at = pg_catalog.now()
+			WHERE s.resource_group_id = the_group;
+			INSERT INTO qpsscale.interventions
+				(resource_group_id, kind, direction, until, reason, made_by)
+			VALUES (the_group, 'suspend', NEW.suspended_direction,
+					NEW.suspended_until, NEW.suspended_reason, OLD.actor);
+		WHEN NEW.intervention = 'resume' THEN
+			UPDATE qpsscale.state s
+			SET suspended = false,
+				suspended_direction = 'both',
+				suspended_until = NULL,
+				suspended_reason = NULL,
+				suspended_by = NULL,
+				updated_at = pg_catalog.now()
+			WHERE s.resource_group_id = the_group AND s.suspended;
+			IF NOT FOUND THEN
+				RETURN NULL;	-- somebody else was faster
+			END IF;
+			INSERT INTO qpsscale.interventions
+				(resource_group_id, kind, made_by)
+			VALUES (the_group, 'resume', OLD.actor);
+		WHEN NEW.intervention = 'reset_circuit' THEN
+			UPDATE qpsscale.state s
+			SET circuit_open_until = NULL,
+				failed_actions = 0,
+				consecutive_errors = 0,
+				updated_at = pg_catalog.now()
+			WHERE s.resource_group_id = the_group;
+			INSERT INTO qpsscale.interventions
+				(resource_group_id, kind, made_by)
+			VALUES (the_group, 'reset_circuit', OLD.actor);
+		ELSE
+			RAISE EXCEPTION 'intervention "%" is not known', NEW.intervention
+				USING ERRCODE = 'invalid_parameter_value',
+					  HINT = 'Call qpsscale_suspend(), qpsscale_resume() or qpsscale_reset_circuit().';
+	END CASE;
+	RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.own_state_write() IS
+	'trigger: does what an operator may do to a state, and records who it was';
+
+CREATE TRIGGER own_state_write
+	INSTEAD OF UPDATE ON qpsscale.own_state
+	FOR EACH ROW EXECUTE FUNCTION qpsscale.own_state_write();
+COMMENT ON TRIGGER own_state_write ON qpsscale.own_state IS
+	'does what an operator may do to a state, and records who it was';
 
 ------------------------------------------------------------------------------
 -- Accounts: foreign servers of the wrapper qpsscale
@@ -824,13 +1026,71 @@ COMMENT ON FUNCTION qpsscale.problems() IS
 	'what stops this database from being scaled, each with what to do about it';
 
 ------------------------------------------------------------------------------
+-- What a worker without superuser rights cannot look up by itself
+------------------------------------------------------------------------------
+
+/* User mappings can be read by superusers only.  Options of a mapping refer
+ * to secrets, or are secrets where a superuser wrote them inline. */
+CREATE FUNCTION qpsscale.accounts(
+	group_id bigint,
+	OUT account text, OUT owner text, OUT owner_exists boolean,
+	OUT owner_is_superuser boolean, OUT account_exists boolean,
+	OUT usage boolean, OUT server_owner text,
+	OUT server_owner_is_superuser boolean,
+	OUT server_options text[], OUT mapped boolean, OUT mapping_options text[])
+RETURNS SETOF record
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- a mapping for the owner comes before one for PUBLIC
+	RETURN QUERY
+	SELECT DISTINCT ON (o.owner, o.account)
+		o.account, o.owner::text, r.oid IS NOT NULL,
+		COALESCE(r.rolsuper, false), w.oid IS NOT NULL,
+		CASE WHEN w.oid IS NOT NULL AND r.oid IS NOT NULL
+			THEN pg_catalog.has_server_privilege(r.oid, s.oid, 'USAGE')
+			ELSE false END,
+		sr.rolname::text, COALESCE(sr.rolsuper, false), s.srvoptions, m.oid IS NOT NULL,
+		m.umoptions
+	FROM (SELECT DISTINCT g.owner, g.account
+		  FROM qpsscale.resource_groups g
+		  WHERE accounts.group_id IS NULL AND g.enabled
+			OR g.id = accounts.group_id) o
+	LEFT JOIN pg_catalog.pg_roles r ON r.rolname = o.owner
+	LEFT JOIN pg_catalog.pg_foreign_server s ON s.srvname = o.account
+	LEFT JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw
+		AND w.fdwname = 'qpsscale'
+	LEFT JOIN pg_catalog.pg_roles sr ON sr.oid = s.srvowner
+	LEFT JOIN pg_catalog.pg_user_mapping m ON m.umserver = s.oid
+		AND (m.umuser = r.oid OR m.umuser = 0)
+	ORDER BY o.owner, o.account, m.umuser DESC NULLS LAST;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.accounts(bigint) IS
+	'for the worker: accounts of one group or of all enabled ones, with the options of servers and user mappings';
+
+/* Of processes of other roles the server shows nothing to most. */
+CREATE FUNCTION qpsscale.evaluator_runs(pid integer, started_at timestamptz)
+RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(pid) p
+				   WHERE p.backend_start = started_at);
+END
+$$;
+COMMENT ON FUNCTION qpsscale.evaluator_runs(integer, timestamptz) IS
+	'for the worker: does the process that wrote an intent still run?';
+
+------------------------------------------------------------------------------
 -- Functions for operators
 ------------------------------------------------------------------------------
 
 /*
- * Each acts on the groups whose owner role the caller is a member of.  Where
- * the owner has been dropped (COALESCE to no role) that is superusers alone:
- * such a group must neither be beyond reach nor stop a call for all groups.
+ * Those that change a state act on the groups that the view own_state shows
+ * to the caller: qpsscale.may_act() says which.
  */
 
 CREATE FUNCTION @extschema@.qpsscale_arm(other_hosts text[] DEFAULT '{}')
@@ -898,25 +1158,12 @@ BEGIN
 			USING ERRCODE = 'invalid_parameter_value',
 				  HINT = 'Give a later time, or none to suspend until qpsscale_resume().';
 	END IF;
-	WITH touched AS (
-		UPDATE qpsscale.state s
-		SET suspended = true,
-			suspended_direction = direction,
-			suspended_until = until,
-			suspended_reason = reason,
-			suspended_by = CURRENT_USER,
-			updated_at = pg_catalog.now()
-		FROM qpsscale.resource_groups g
-		LEFT JOIN pg_catalog.pg_roles o ON o.rolname = g.owner
-		WHERE g.id = s.resource_group_id
-			AND (group_id IS NULL OR g.id = group_id)
-			AND pg_catalog.pg_has_role(CURRENT_USER, COALESCE(o.oid, 0), 'MEMBER')
-		RETURNING s.resource_group_id)
-	INSERT INTO qpsscale.interventions
-		(resource_group_id, kind, direction, until, reason)
-	SELECT t.resource_group_id, 'suspend', qpsscale_suspend.direction,
-		qpsscale_suspend.until, qpsscale_suspend.reason
-	FROM touched t;
+	UPDATE qpsscale.own_state s
+	SET intervention = 'suspend',
+		suspended_direction = direction,
+		suspended_until = until,
+		suspended_reason = reason
+	WHERE group_id IS NULL OR s.resource_group_id = group_id;
 	GET DIAGNOSTICS touched = ROW_COUNT;
 	IF touched = 0 AND group_id IS NOT NULL THEN
 		RAISE EXCEPTION 'resource group % does not exist or is not yours', group_id
@@ -942,32 +1189,14 @@ BEGIN
 			USING ERRCODE = 'read_only_sql_transaction',
 				  HINT = 'This server is a standby. Call it on the primary.';
 	END IF;
-	WITH touched AS (
-		UPDATE qpsscale.state s
-		SET suspended = false,
-			suspended_direction = 'both',
-			suspended_until = NULL,
-			suspended_reason = NULL,
-			suspended_by = NULL,
-			updated_at = pg_catalog.now()
-		FROM qpsscale.resource_groups g
-		LEFT JOIN pg_catalog.pg_roles o ON o.rolname = g.owner
-		WHERE g.id = s.resource_group_id
-			AND s.suspended
-			AND (group_id IS NULL OR g.id = group_id)
-			AND pg_catalog.pg_has_role(CURRENT_USER, COALESCE(o.oid, 0), 'MEMBER')
-		RETURNING s.resource_group_id)
-	INSERT INTO qpsscale.interventions (resource_group_id, kind)
-	SELECT t.resource_group_id, 'resume'
-	FROM touched t;
+	UPDATE qpsscale.own_state s
+	SET intervention = 'resume'
+	WHERE s.suspended
+		AND (group_id IS NULL OR s.resource_group_id = group_id);
 	GET DIAGNOSTICS touched = ROW_COUNT;
 	IF touched = 0 AND group_id IS NOT NULL
-		AND NOT EXISTS (SELECT FROM qpsscale.resource_groups g
-						LEFT JOIN pg_catalog.pg_roles o ON o.rolname = g.owner
-						WHERE g.id = group_id
-						AND pg_catalog.pg_has_role(CURRENT_USER,
-												   COALESCE(o.oid, 0),
-												   'MEMBER')) THEN
+		AND NOT EXISTS (SELECT FROM qpsscale.own_state s
+						WHERE s.resource_group_id = group_id) THEN
 		RAISE EXCEPTION 'resource group % does not exist or is not yours', group_id
 			USING ERRCODE = 'no_data_found',
 				  HINT = 'SELECT id, name, owner FROM qpsscale.resource_groups lists them.';
@@ -992,30 +1221,33 @@ BEGIN
 				  HINT = 'This server is a standby. Call it on the primary.';
 	END IF;
 	SELECT s.circuit_open_until > pg_catalog.clock_timestamp() INTO was_open
-	FROM qpsscale.state s
-	JOIN qpsscale.resource_groups g ON g.id = s.resource_group_id
-	LEFT JOIN pg_catalog.pg_roles o ON o.rolname = g.owner
-	WHERE g.id = group_id
-		AND pg_catalog.pg_has_role(CURRENT_USER, COALESCE(o.oid, 0), 'MEMBER')
-	FOR UPDATE OF s;
+	FROM qpsscale.own_state s
+	WHERE s.resource_group_id = group_id;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'resource group % does not exist or is not yours', group_id
 			USING ERRCODE = 'no_data_found',
 				  HINT = 'SELECT id, name, owner FROM qpsscale.resource_groups lists them.';
 	END IF;
-	UPDATE qpsscale.state s
-	SET circuit_open_until = NULL,
-		failed_actions = 0,
-		consecutive_errors = 0,
-		updated_at = pg_catalog.now()
+	UPDATE qpsscale.own_state s
+	SET intervention = 'reset_circuit'
 	WHERE s.resource_group_id = group_id;
-	INSERT INTO qpsscale.interventions (resource_group_id, kind)
-	VALUES (group_id, 'reset_circuit');
 	RETURN COALESCE(was_open, false);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.qpsscale_reset_circuit(bigint) IS
 	'closes the circuit breaker of a group and forgets its errors; returns whether it was open';
+
+/*
+ * Who may DELETE from a table may also lock it against everybody, and so stop
+ * the worker: the right to delete one's groups comes as a function.
+ */
+CREATE FUNCTION @extschema@.qpsscale_delete(group_id bigint)
+RETURNS void
+AS 'MODULE_PATHNAME', 'qpsscale_delete_group'
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION @extschema@.qpsscale_delete(bigint) IS
+	'deletes a resource group; the scaling group in the cloud stays as it is, and so does the audit trail';
 
 CREATE FUNCTION @extschema@.qpsscale_health()
 RETURNS jsonb
@@ -1550,23 +1782,309 @@ COMMENT ON COLUMN qpsscale.stat_worker.last_error IS 'last error of the process'
 COMMENT ON COLUMN qpsscale.stat_worker.restart_required IS 'the library files were replaced: restart the server';
 
 ------------------------------------------------------------------------------
--- Privileges: nothing for PUBLIC
+-- Privileges: nothing for PUBLIC, the rest by level
 ------------------------------------------------------------------------------
 
-REVOKE ALL ON SCHEMA qpsscale FROM PUBLIC;
-REVOKE ALL ON ALL TABLES IN SCHEMA qpsscale FROM PUBLIC;
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA qpsscale FROM PUBLIC;
-REVOKE ALL ON FUNCTION
-	@extschema@.qpsscale_evaluate(boolean),
-	@extschema@.qpsscale_evaluate(bigint, boolean),
-	@extschema@.qpsscale_validate(bigint),
-	@extschema@.qpsscale_arm(text[]),
-	@extschema@.qpsscale_suspend(bigint, text, timestamptz, text),
-	@extschema@.qpsscale_resume(bigint),
-	@extschema@.qpsscale_reset_circuit(bigint),
-	@extschema@.qpsscale_health(),
-	@extschema@.qpsscale_why(bigint, timestamptz)
-FROM PUBLIC;
+/*
+ * THE list: each object of the extension has a line for each level that gets
+ * something new on it, or one with 'nobody'.  An admin has what an operator
+ * has, who has what a reader has; a worker has its own lines only.
+ *
+ * (*) stands for all columns but those that nobody sets by hand (see
+ * qpsscale.rights_on).  Operators get columns and not the whole table, as who
+ * may UPDATE or DELETE a whole table may LOCK it and with that stop the
+ * worker.  Never TRIGGER or REFERENCES: what hangs on our tables runs as the
+ * worker.  A table with secrets gets its readable columns named.
+ */
+CREATE VIEW qpsscale.privileges AS
+SELECT v.object, v.level, v.rights
+FROM (VALUES
+	('SCHEMA qpsscale', 'reader', 'USAGE'),
+	('SCHEMA qpsscale', 'worker', 'USAGE'),
+
+	('TABLE qpsscale.resource_groups', 'reader', 'SELECT'),
+	('TABLE qpsscale.resource_groups', 'operator', 'INSERT (*), UPDATE (*)'),
+	('TABLE qpsscale.resource_groups', 'worker', 'SELECT, UPDATE (last_validated_at)'),
+	('TABLE qpsscale.state', 'reader', 'SELECT'),
+	('TABLE qpsscale.state', 'worker', 'SELECT, UPDATE'),
+	('TABLE qpsscale.activities', 'reader', 'SELECT'),
+	('TABLE qpsscale.activities', 'worker', 'SELECT, INSERT, UPDATE, DELETE'),
+	('TABLE qpsscale.evaluations', 'reader', 'SELECT'),
+	('TABLE qpsscale.evaluations', 'worker', 'SELECT, INSERT, DELETE'),
+	('TABLE qpsscale.errors', 'reader', 'SELECT'),
+	('TABLE qpsscale.errors', 'worker', 'SELECT, INSERT, DELETE'),
+	('TABLE qpsscale.interventions', 'reader', 'SELECT'),
+	('TABLE qpsscale.interventions', 'worker', 'SELECT, INSERT, DELETE'),
+	('TABLE qpsscale.armed', 'reader', 'SELECT'),
+	('TABLE qpsscale.armed', 'admin', 'INSERT, UPDATE, DELETE'),
+	('TABLE qpsscale.armed', 'worker', 'SELECT'),
+	('TABLE qpsscale.grants', 'reader', 'SELECT'),
+
+	('TABLE qpsscale.own_state', 'reader', 'SELECT'),
+	('TABLE qpsscale.own_state', 'operator', 'UPDATE (intervention, suspended_direction, suspended_until, suspended_reason)'),
+	('TABLE qpsscale.privileges', 'reader', 'SELECT'),
+	('TABLE qpsscale.stat_worker', 'reader', 'SELECT'),
+	('TABLE qpsscale.status', 'reader', 'SELECT'),
+
+	('SEQUENCE qpsscale.activities_id_seq', 'nobody', ''),
+	('SEQUENCE qpsscale.errors_id_seq', 'nobody', ''),
+	('SEQUENCE qpsscale.evaluations_id_seq', 'nobody', ''),
+	('SEQUENCE qpsscale.interventions_id_seq', 'nobody', ''),
+	('SEQUENCE qpsscale.resource_groups_id_seq', 'nobody', ''),
+
+	('FOREIGN DATA WRAPPER qpsscale', 'admin', 'USAGE'),
+
+	('FUNCTION @extschema@.qpsscale_health()', 'reader', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_why(bigint, timestamptz)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.interventions_at(bigint, timestamptz)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.said_at(timestamptz)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.say_activity(qpsscale.activities, timestamptz)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.say_clamps(jsonb)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.say_inputs(jsonb)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.say_intervention(qpsscale.interventions)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.say_next(qpsscale.state)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.say_since(qpsscale.evaluations, timestamptz, bigint, qpsscale.evaluations, timestamptz)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.say_verdict(qpsscale.evaluations)', 'reader', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_evaluate(boolean)', 'operator', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_evaluate(bigint, boolean)', 'operator', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_validate(bigint)', 'operator', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_suspend(bigint, text, timestamptz, text)', 'operator', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_resume(bigint)', 'operator', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_reset_circuit(bigint)', 'operator', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_delete(bigint)', 'operator', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_arm(text[])', 'admin', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_grant(name, text)', 'admin', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_revoke(name)', 'admin', 'EXECUTE'),
+
+	('FUNCTION qpsscale.host_identity()', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.host_identity()', 'worker', 'EXECUTE'),
+	('FUNCTION qpsscale.is_armed()', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.is_armed()', 'worker', 'EXECUTE'),
+	('FUNCTION qpsscale.is_preloaded()', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.is_served()', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.may_act(name, name)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.may_act(name, name)', 'worker', 'EXECUTE'),
+	('FUNCTION qpsscale.problems()', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.restart_required()', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.stat_worker_rows()', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.grant_as_admin(name, text)', 'admin', 'EXECUTE'),
+	('FUNCTION qpsscale.accounts(bigint)', 'worker', 'EXECUTE'),
+	('FUNCTION qpsscale.evaluator_runs(integer, timestamptz)', 'worker', 'EXECUTE'),
+	('FUNCTION qpsscale.fdw_validator(text[], oid)', 'nobody', ''),
+	('FUNCTION qpsscale.own_state_write()', 'nobody', ''),
+	('FUNCTION qpsscale.reapply_grants()', 'nobody', ''),
+	('FUNCTION qpsscale.resource_groups_check()', 'nobody', ''),
+	('FUNCTION qpsscale.resource_groups_state()', 'nobody', ''),
+	('FUNCTION qpsscale.rights_on(text, text)', 'nobody', ''),
+	('FUNCTION qpsscale.set_level(name, text)', 'nobody', ''),
+	('FUNCTION qpsscale.state_replace_fresh()', 'nobody', ''),
+	('FUNCTION qpsscale.wake_launcher()', 'nobody', '')
+) AS v (object, level, rights);
+
+COMMENT ON VIEW qpsscale.privileges IS
+	'which level has which rights on which object of the extension';
+COMMENT ON COLUMN qpsscale.privileges.object IS 'kind and name, as GRANT takes them';
+COMMENT ON COLUMN qpsscale.privileges.level IS 'reader, operator, admin (each with what the one before has), worker or nobody';
+COMMENT ON COLUMN qpsscale.privileges.rights IS 'what it gets; (*) = all columns but those that are kept by the extension';
+
+CREATE FUNCTION qpsscale.rights_on(object text, rights text)
+RETURNS text
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	kept CONSTANT name[] := ARRAY['id', 'uuid', 'version', 'last_validated_at',
+								  'created_at', 'updated_at'];
+BEGIN
+	IF pg_catalog.strpos(rights, '(*)') = 0 THEN
+		RETURN rights;
+	END IF;
+	RETURN pg_catalog.replace(rights, '(*)', (
+		SELECT '(' || pg_catalog.string_agg(pg_catalog.quote_ident(a.attname),
+											', ' ORDER BY a.attnum) || ')'
+		FROM pg_catalog.pg_attribute a
+		WHERE a.attrelid = pg_catalog.to_regclass(
+				pg_catalog.substr(object, pg_catalog.length('TABLE ') + 1))
+			AND a.attnum > 0
+			AND NOT a.attisdropped
+			AND NOT a.attname = ANY (kept)));
+END
+$$;
+COMMENT ON FUNCTION qpsscale.rights_on(text, text) IS
+	'rights of the list as GRANT takes them: with the columns that (*) stands for';
+
+/* Takes all our rights from a role and gives it those of a level, if any. */
+CREATE FUNCTION qpsscale.set_level(role name, level text)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	wanted CONSTANT text[] := CASE set_level.level
+		WHEN 'reader' THEN ARRAY['reader']
+		WHEN 'operator' THEN ARRAY['reader', 'operator']
+		WHEN 'admin' THEN ARRAY['reader', 'operator', 'admin']
+		WHEN 'worker' THEN ARRAY['worker']
+		ELSE ARRAY[]::text[]
+	END;
+	p record;
+BEGIN
+	FOR p IN SELECT DISTINCT v.object FROM qpsscale.privileges v LOOP
+		EXECUTE pg_catalog.format('REVOKE ALL ON %s FROM %I', p.object, role);
+	END LOOP;
+	FOR p IN
+		SELECT v.object, v.rights
+		FROM qpsscale.privileges v
+		WHERE v.level = ANY (wanted)
+	LOOP
+		EXECUTE pg_catalog.format('GRANT %s ON %s TO %I',
+			qpsscale.rights_on(p.object, p.rights), p.object, role);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.set_level(name, text) IS
+	'gives a role the rights of a level and no others; NULL takes all';
+
+/*
+ * Only the owner of the objects can grant on them.  An admin, who is no
+ * superuser, is lent that right for the levels below his own.  Who calls it is
+ * told by the right to call it.
+ */
+CREATE FUNCTION qpsscale.grant_as_admin(role name, level text)
+RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	now_has text;
+BEGIN
+	IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles r
+				   WHERE r.rolname = grant_as_admin.role) THEN
+		RAISE EXCEPTION 'role "%" does not exist', role
+			USING ERRCODE = 'undefined_object',
+				  HINT = 'CREATE ROLE makes one.';
+	END IF;
+	LOCK TABLE qpsscale.grants IN SHARE ROW EXCLUSIVE MODE;
+	SELECT g.level INTO now_has
+	FROM qpsscale.grants g
+	WHERE g.role = grant_as_admin.role;
+	IF level = ANY (ARRAY['admin', 'worker'])
+		OR now_has = ANY (ARRAY['admin', 'worker']) THEN
+		RAISE EXCEPTION 'must be superuser to grant or revoke level "%"',
+			CASE WHEN now_has = ANY (ARRAY['admin', 'worker']) THEN now_has
+				ELSE level END
+			USING ERRCODE = 'insufficient_privilege',
+				  HINT = 'Admins grant and revoke the levels reader and operator.';
+	END IF;
+	PERFORM qpsscale.set_level(role, level);
+	DELETE FROM qpsscale.grants g WHERE g.role = grant_as_admin.role;
+	IF level IS NOT NULL THEN
+		INSERT INTO qpsscale.grants (role, level, granted_by)
+		VALUES (role, level, SESSION_USER);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.grant_as_admin(name, text) IS
+	'qpsscale_grant() and qpsscale_revoke() of an admin who is no superuser';
+
+CREATE FUNCTION @extschema@.qpsscale_grant(role name, level text)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF level IS NULL
+		OR NOT level = ANY (ARRAY['reader', 'operator', 'admin', 'worker']) THEN
+		RAISE EXCEPTION 'level "%" is not known', level
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'Use reader, operator, admin or worker.';
+	END IF;
+	IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles r
+				   WHERE r.rolname = CURRENT_USER AND r.rolsuper) THEN
+		PERFORM qpsscale.grant_as_admin(role, level);
+		RETURN;
+	END IF;
+	IF role IS NULL
+		OR NOT EXISTS (SELECT FROM pg_catalog.pg_roles r
+					   WHERE r.rolname = qpsscale_grant.role) THEN
+		RAISE EXCEPTION 'role "%" does not exist', role
+			USING ERRCODE = 'undefined_object',
+				  HINT = 'CREATE ROLE makes one.';
+	END IF;
+	-- one at a time: two that change the rights of an object fail
+	LOCK TABLE qpsscale.grants IN SHARE ROW EXCLUSIVE MODE;
+	PERFORM qpsscale.set_level(role, level);
+	DELETE FROM qpsscale.grants g WHERE g.role = qpsscale_grant.role;
+	INSERT INTO qpsscale.grants (role, level) VALUES (role, level);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.qpsscale_grant(name, text) IS
+	'gives a role a level: reader, operator, admin, or worker for qpsscale.worker_role; an earlier level is replaced';
+
+CREATE FUNCTION @extschema@.qpsscale_revoke(role name)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles r
+				   WHERE r.rolname = CURRENT_USER AND r.rolsuper) THEN
+		PERFORM qpsscale.grant_as_admin(role, NULL);
+		RETURN;
+	END IF;
+	LOCK TABLE qpsscale.grants IN SHARE ROW EXCLUSIVE MODE;
+	-- of a role that was dropped only the memory is left
+	IF EXISTS (SELECT FROM pg_catalog.pg_roles r
+			   WHERE r.rolname = qpsscale_revoke.role) THEN
+		PERFORM qpsscale.set_level(role, NULL);
+	ELSIF NOT EXISTS (SELECT FROM qpsscale.grants g
+					  WHERE g.role = qpsscale_revoke.role) THEN
+		RAISE EXCEPTION 'role "%" does not exist', role
+			USING ERRCODE = 'undefined_object',
+				  HINT = 'SELECT role FROM qpsscale.grants lists those that have a level.';
+	END IF;
+	DELETE FROM qpsscale.grants g WHERE g.role = qpsscale_revoke.role;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.qpsscale_revoke(name) IS
+	'takes all rights on the extension from a role, whichever level it had';
+
+CREATE FUNCTION qpsscale.reapply_grants()
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	g record;
+	applied bigint := 0;
+BEGIN
+	LOCK TABLE qpsscale.grants IN SHARE ROW EXCLUSIVE MODE;
+	FOR g IN SELECT r.role, r.level FROM qpsscale.grants r ORDER BY r.role LOOP
+		IF EXISTS (SELECT FROM pg_catalog.pg_roles o WHERE o.rolname = g.role) THEN
+			PERFORM qpsscale.set_level(g.role, g.level);
+			applied := applied + 1;
+		ELSE
+			RAISE WARNING 'role "%" does not exist, its level "%" was not given',
+				g.role, g.level
+				USING HINT = 'SELECT qpsscale_revoke(role) forgets it.';
+		END IF;
+	END LOOP;
+	RETURN applied;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.reapply_grants() IS
+	'gives every level of qpsscale.grants again; the last statement of each upgrade script; returns how many';
+
+/* Functions alone are open to PUBLIC when they are made. */
+DO $$
+DECLARE
+	p record;
+BEGIN
+	FOR p IN SELECT DISTINCT v.object FROM qpsscale.privileges v LOOP
+		EXECUTE pg_catalog.format('REVOKE ALL ON %s FROM PUBLIC', p.object);
+	END LOOP;
+END
+$$;
 
 ------------------------------------------------------------------------------
 -- Start at once, and say so when nothing will happen by itself

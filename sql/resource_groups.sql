@@ -252,11 +252,10 @@ ROLLBACK;
 CREATE ROLE regress_qpsscale_team;
 CREATE ROLE regress_qpsscale_anna IN ROLE regress_qpsscale_team;
 CREATE ROLE regress_qpsscale_bert;
-GRANT USAGE ON SCHEMA qpsscale TO regress_qpsscale_team, regress_qpsscale_bert;
-GRANT SELECT, INSERT, UPDATE, DELETE ON qpsscale.resource_groups
-	TO regress_qpsscale_team, regress_qpsscale_bert;
-GRANT SELECT, INSERT ON qpsscale.state
-	TO regress_qpsscale_team, regress_qpsscale_bert;
+SELECT qpsscale_grant('regress_qpsscale_team', 'operator');
+SELECT qpsscale_grant('regress_qpsscale_bert', 'operator');
+GRANT INSERT (created_at), DELETE ON qpsscale.resource_groups
+	TO regress_qpsscale_bert;
 GRANT EXECUTE ON FUNCTION attempt(text)
 	TO regress_qpsscale_team, regress_qpsscale_bert;
 SET ROLE regress_qpsscale_anna;
@@ -278,6 +277,8 @@ SELECT attempt($$UPDATE qpsscale.resource_groups
 	SET owner = 'regress_qpsscale_bert' WHERE name = 'asg-a'$$) AS taken;
 SELECT attempt($$UPDATE qpsscale.resource_groups
 	SET asg_id = 'asg-b' WHERE name = 'asg-a'$$) AS aimed_elsewhere;
+SELECT attempt($$DELETE FROM qpsscale.resource_groups
+	WHERE name = 'asg-a'$$) AS deleted;
 RESET ROLE;
 SELECT attempt($$UPDATE qpsscale.resource_groups
 	SET owner = 'regress_qpsscale_bert' WHERE name = 'asg-a'$$) AS by_superuser;

@@ -12,12 +12,10 @@
 
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
@@ -27,6 +25,7 @@
 #include "pg/compat.h"
 #include "pg/databases.h"
 #include "pg/oneshot.h"
+#include "pg/privileges.h"
 #include "pg/settings.h"
 #include "pg/shared.h"
 
@@ -50,68 +49,7 @@ typedef struct RowSink
 	MemoryContext row_context;	/* reset after each row */
 } RowSink;
 
-/* ---- may the caller do this to the group? ---- */
-
-/*
- * Owner of a group as the caller's own snapshot and rights show it: a row that
- * row security hides does not exist for the caller.
- */
-static char *
-read_group_owner(int64 group_id)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	Oid			types[1] = {INT8OID};
-	Datum		values[1] = {Int64GetDatum(group_id)};
-	char	   *owner = NULL;
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args("SELECT g.owner "
-							  "FROM qpsscale.resource_groups g "
-							  "WHERE g.id OPERATOR(pg_catalog.=) $1",
-							  1, types, values, NULL, true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "resource group %lld cannot be read",
-			 (long long) group_id);
-	if (SPI_processed > 0)
-	{
-		char	   *found = SPI_getvalue(SPI_tuptable->vals[0],
-										 SPI_tuptable->tupdesc, 1);
-
-		owner = MemoryContextStrdup(caller, found != NULL ? found : "");
-	}
-	if (SPI_finish() != SPI_OK_FINISH)
-		elog(ERROR, "SPI_finish failed");
-	return owner;
-}
-
-/*
- * Looked at again by the worker, by which time it may have changed; here it
- * gives the caller an answer without starting a process.
- */
-static void
-check_group(int64 group_id)
-{
-	char	   *owner = read_group_owner(group_id);
-	Oid			owner_id;
-
-	if (owner == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_NO_DATA_FOUND),
-				 errmsg("resource group %lld does not exist",
-						(long long) group_id),
-				 errhint("SELECT id, name FROM qpsscale.resource_groups shows the groups there are.")));
-	owner_id = get_role_oid(owner, true);
-	/* Of a role that was dropped only superusers are members: the worker will
-	 * tell them what is wrong with the group. */
-	if (!has_privs_of_role(GetUserId(), owner_id))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for resource group %lld",
-						(long long) group_id),
-				 errdetail("Only members of its owner role \"%s\" may evaluate or validate it.",
-						   owner)));
-	pfree(owner);
-}
+/* ---- arguments ---- */
 
 static int64
 group_argument(FunctionCallInfo fcinfo, int argument)
@@ -124,7 +62,7 @@ group_argument(FunctionCallInfo fcinfo, int argument)
 				 errmsg("group_id must not be null"),
 				 errhint("qpsscale_evaluate() without a group evaluates all enabled groups.")));
 	group_id = PG_GETARG_INT64(argument);
-	check_group(group_id);
+	qpsscale_check_group(group_id);
 	return group_id;
 }
 

@@ -69,8 +69,7 @@ static const char groups_sql[] =
 "  a.accepted_at,"
 "  CASE WHEN a.status = 'requested'"
 "    AND a.evaluator_pid <> pg_backend_pid()"
-"  THEN EXISTS (SELECT FROM pg_stat_get_activity(a.evaluator_pid) p"
-"               WHERE p.backend_start = a.evaluator_started_at)"
+"  THEN qpsscale.evaluator_runs(a.evaluator_pid, a.evaluator_started_at)"
 "  ELSE false END"
 " FROM qpsscale.resource_groups g"
 " JOIN qpsscale.state s ON s.resource_group_id = g.id"
@@ -78,31 +77,15 @@ static const char groups_sql[] =
 "   AND (a.status = 'requested' OR a.status = 'unknown'"
 "        OR a.status = 'accepted')"
 " WHERE ($1 IS NULL AND g.enabled OR g.id = $1)"
-"   AND ($2 IS NULL OR pg_has_role($2, coalesce("
-"        (SELECT r.oid FROM pg_roles r WHERE r.rolname = g.owner), 0),"
-"        'MEMBER'))"
+"   AND ($2 IS NULL OR qpsscale.may_act("
+"        (SELECT r.rolname FROM pg_roles r WHERE r.oid = $2), g.owner))"
 " ORDER BY g.id, a.id DESC";
 
-/* A mapping for the owner comes before one for PUBLIC. */
 static const char accounts_sql[] =
-"SELECT DISTINCT ON (o.owner, o.account)"
-"  o.account, o.owner::text, r.oid IS NOT NULL, coalesce(r.rolsuper, false),"
-"  w.oid IS NOT NULL,"
-"  CASE WHEN w.oid IS NOT NULL AND r.oid IS NOT NULL"
-"       THEN has_server_privilege(r.oid, s.oid, 'USAGE') ELSE false END,"
-"  sr.rolname::text, coalesce(sr.rolsuper, false), s.srvoptions,"
-"  m.oid IS NOT NULL, m.umoptions"
-" FROM (SELECT DISTINCT g.owner, g.account"
-"       FROM qpsscale.resource_groups g"
-"       WHERE $1 IS NULL AND g.enabled OR g.id = $1) o"
-" LEFT JOIN pg_roles r ON r.rolname = o.owner"
-" LEFT JOIN pg_foreign_server s ON s.srvname = o.account"
-" LEFT JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw"
-"   AND w.fdwname = 'qpsscale'"
-" LEFT JOIN pg_roles sr ON sr.oid = s.srvowner"
-" LEFT JOIN pg_user_mapping m ON m.umserver = s.oid"
-"   AND (m.umuser = r.oid OR m.umuser = 0)"
-" ORDER BY o.owner, o.account, m.umuser DESC NULLS LAST";
+"SELECT account, owner, owner_exists, owner_is_superuser, account_exists,"
+"  usage, server_owner, server_owner_is_superuser, server_options, mapped,"
+"  mapping_options"
+" FROM qpsscale.accounts($1)";
 
 static bool
 next_null(Row *row)

@@ -102,9 +102,8 @@ like(
 
 $node->safe_psql('postgres', <<'SQL');
 CREATE ROLE stranger;
-GRANT USAGE ON SCHEMA qpsscale TO stranger;
-GRANT SELECT ON qpsscale.resource_groups TO stranger;
-GRANT EXECUTE ON FUNCTION qpsscale_evaluate(bigint, boolean) TO stranger;
+SELECT qpsscale_grant('stranger', 'operator');
+REVOKE EXECUTE ON FUNCTION qpsscale_evaluate(boolean) FROM stranger;
 SQL
 my $before = modifications();
 like(

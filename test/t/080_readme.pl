@@ -219,7 +219,7 @@ my @promises = (
 		}
 	],
 	[
-		qr/TO scaling_reader/ => sub {
+		qr/CREATE ROLE scaling_reader/ => sub {
 			is(sqlstate("SET ROLE scaling_reader; TABLE qpsscale.status; TABLE qpsscale.stat_worker; SELECT qpsscale_health(); SELECT * FROM qpsscale_why(1);"),
 				'00000', 'a reader can look');
 			is(sqlstate("SET ROLE scaling_reader; SELECT qpsscale_evaluate();"),
@@ -227,25 +227,35 @@ my @promises = (
 		}
 	],
 	[
-		qr/TO scaling_operator/ => sub {
+		qr/CREATE ROLE scaling_operator/ => sub {
 			is( sql("SET ROLE scaling_operator; SELECT qpsscale_suspend();"),
 				'0', 'an operator suspends no group of others');
 			is(sqlstate("SET ROLE scaling_operator; SELECT qpsscale_evaluate(1);"),
 				'42501', 'and does not evaluate it');
+			my $own = sql("SET ROLE scaling_operator; INSERT INTO qpsscale.resource_groups"
+				  . " (name, account, alb_id, asg_id, target_qps)"
+				  . " VALUES ('own', 'prod', 'alb-own', 'scg-own', 10) RETURNING id");
+			is(sql("SET ROLE scaling_operator; SELECT qpsscale_suspend();"),
+				'1', 'but makes a group, and suspends that one');
+			sql("SET ROLE scaling_operator; SELECT qpsscale_delete($own)");
+			is( sql("SELECT count(*) FROM qpsscale.resource_groups"),
+				'1', 'and removes it');
+			is(sqlstate('SET ROLE scaling_operator; SELECT qpsscale_arm();'),
+				'42501', 'and does not arm');
 		}
 	],
 	[
-		qr/TO scaling_admin/ => sub {
-			sql("SET ROLE scaling_admin; INSERT INTO qpsscale.resource_groups"
-				  . " (name, account, alb_id, asg_id, target_qps)"
-				  . " VALUES ('own', 'prod', 'alb-own', 'scg-own', 10)");
-			is(sql("SET ROLE scaling_admin; SELECT qpsscale_suspend();"),
-				'1', 'an admin makes a group, and suspends that one only');
-			sql("SET ROLE scaling_admin; DELETE FROM qpsscale.resource_groups WHERE name = 'own'");
-			is( sql("SELECT count(*) FROM qpsscale.resource_groups"),
-				'1', 'and removes it');
+		qr/CREATE ROLE scaling_admin/ => sub {
+			is(sql("SET ROLE scaling_admin; SELECT qpsscale_suspend(); SELECT qpsscale_resume();"),
+				"1\n1", 'an admin suspends the groups of others');
 			is(sqlstate('SET ROLE scaling_admin; SELECT qpsscale_arm();'),
-				'42501', 'but does not arm');
+				'00000', 'and arms');
+		}
+	],
+	[
+		qr/qpsscale_revoke\('scaling_reader'\)/ => sub {
+			is(sqlstate("SET ROLE scaling_reader; SELECT qpsscale_health();"),
+				'42501', 'revoked, the level is gone');
 		}
 	],
 	[
@@ -523,6 +533,29 @@ sub check_sqlstates
 	return;
 }
 
+# One row of the manual stands for several of the view.
+sub check_privileges
+{
+	my @said;
+
+	foreach my $row (table('level'))
+	{
+		my ($level) = quoted($row->[0]);
+		my ($rights) = quoted($row->[1]);
+
+		push @said, map { "$level: $rights on $_" } quoted($row->[2]);
+	}
+	same_list(
+		\@said,
+		[
+			rows("SELECT level || ': ' || rights || ' on '"
+				  . " || regexp_replace(object, '^(TABLE|FUNCTION) (public\\.)?', '')"
+				  . " FROM qpsscale.privileges WHERE level <> 'nobody'")
+		],
+		'rights of the levels');
+	return;
+}
+
 # What is said about a database that is to be dropped.
 sub check_drop
 {
@@ -598,6 +631,7 @@ check_functions();
 check_relations();
 check_results();
 check_sqlstates();
+check_privileges();
 check_drop();
 check_links();
 check_packaging();

@@ -1,0 +1,143 @@
+/*-------------------------------------------------------------------------
+ * privileges.c
+ *		What the caller may do to a group, and deletes it for who may.
+ *
+ * The rule itself is qpsscale.may_act() in SQL, one for all.  A function of
+ * ours that needs more rights than its caller has learns here who calls
+ * before it takes them: in a SECURITY DEFINER function that cannot be known,
+ * and the role of the session is no substitute, as code of others can run in
+ * the session of a superuser (an index expression does).
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+
+#include "pg/privileges.h"
+
+PG_FUNCTION_INFO_V1(qpsscale_delete_group);
+
+typedef struct GroupRights
+{
+	bool		found;			/* the caller sees it */
+	bool		may_act;
+	char		owner[NAMEDATALEN];
+} GroupRights;
+
+/*
+ * As the caller's own snapshot and rights show it: a row that the caller may
+ * not see does not exist.
+ */
+static void
+read_rights(int64 group_id, GroupRights *rights)
+{
+	Oid			types[1] = {INT8OID};
+	Datum		values[1] = {Int64GetDatum(group_id)};
+	bool		null;
+
+	memset(rights, 0, sizeof(*rights));
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args("SELECT g.owner::pg_catalog.text, "
+							  "qpsscale.may_act(CURRENT_USER, g.owner) "
+							  "FROM qpsscale.resource_groups g "
+							  "WHERE g.id OPERATOR(pg_catalog.=) $1",
+							  1, types, values, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "resource group %lld cannot be read",
+			 (long long) group_id);
+	if (SPI_processed > 0)
+	{
+		HeapTuple	row = SPI_tuptable->vals[0];
+		char	   *owner = SPI_getvalue(row, SPI_tuptable->tupdesc, 1);
+		Datum		may_act = SPI_getbinval(row, SPI_tuptable->tupdesc, 2,
+											&null);
+
+		rights->found = true;
+		rights->may_act = !null && DatumGetBool(may_act);
+		strlcpy(rights->owner, owner == NULL ? "" : owner, NAMEDATALEN);
+	}
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+}
+
+/*
+ * What a worker carries out it looks at again, by which time it may have
+ * changed; here it gives the caller an answer without starting a process.
+ */
+void
+qpsscale_check_group(int64 group_id)
+{
+	GroupRights rights;
+
+	read_rights(group_id, &rights);
+	if (!rights.found)
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_DATA_FOUND),
+				 errmsg("resource group %lld does not exist",
+						(long long) group_id),
+				 errhint("SELECT id, name FROM qpsscale.resource_groups shows the groups there are.")));
+	if (!rights.may_act)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for resource group %lld",
+						(long long) group_id),
+				 errdetail("Only roles that have the rights of its owner \"%s\", admins and superusers may act on it.",
+						   rights.owner),
+				 errhint("With a membership that does not inherit, SET ROLE to the owner first.")));
+}
+
+static Oid
+owner_of_groups(void)
+{
+	Relation	groups = table_openrv(makeRangeVar("qpsscale",
+												   "resource_groups", -1),
+									  RowExclusiveLock);
+	Oid			owner = groups->rd_rel->relowner;
+
+	table_close(groups, NoLock);
+	return owner;
+}
+
+/*
+ * qpsscale_delete(group_id bigint)
+ *
+ * Runs the DELETE, and nothing else, as the owner of the table.  An error
+ * gives the caller's own rights back, as it does for SECURITY DEFINER.
+ */
+Datum
+qpsscale_delete_group(PG_FUNCTION_ARGS)
+{
+	Oid			types[1] = {INT8OID};
+	Datum		values[1];
+	Oid			caller;
+	int			context;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("group_id must not be null")));
+	values[0] = PG_GETARG_DATUM(0);
+	qpsscale_check_group(PG_GETARG_INT64(0));
+
+	GetUserIdAndSecContext(&caller, &context);
+	SetUserIdAndSecContext(owner_of_groups(),
+						   context | SECURITY_LOCAL_USERID_CHANGE);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args("DELETE FROM qpsscale.resource_groups g "
+							  "WHERE g.id OPERATOR(pg_catalog.=) $1",
+							  1, types, values, NULL, false, 0) != SPI_OK_DELETE)
+		elog(ERROR, "resource group cannot be deleted");
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	SetUserIdAndSecContext(caller, context);
+	PG_RETURN_VOID();
+}
