@@ -65,14 +65,16 @@ OBJS = $(HOST_PG:%=src/pg/%.o)
 WORKER = qpsscale_worker
 WORKER_OBJS = src/pg/crash_points.o $(filter-out $(OBJS),$(patsubst %.c,%.o,$(sort \
 	$(wildcard src/pg/*.c src/core/*.c src/cloud/*.c src/net/*.c))))
-WORKER_LIBS = -lcurl -ljansson -lcrypto
+WORKER_LIBS = -lcurl -ljansson -lxml2 -lcrypto
 
 # Each library shows the names in its map and binds its own symbols to itself:
 # the server loads libraries into one global name space.
 SHLIB_LINK = -Wl,-Bsymbolic -Wl,--version-script=src/pg/qpsscale.map
 WORKER_LINK = -Wl,-Bsymbolic -Wl,--version-script=src/pg/qpsscale_worker.map
 
-PG_CPPFLAGS = -Isrc
+# libxml2's headers are in a directory of their own.
+XML_CPPFLAGS := $(or $(shell pkg-config --cflags libxml-2.0 2>/dev/null),-I/usr/include/libxml2)
+PG_CPPFLAGS = -Isrc $(XML_CPPFLAGS)
 
 REGRESS = $(sort $(patsubst sql/%.sql,%,$(filter-out sql/qpsscale--%,$(wildcard sql/*.sql))))
 ISOLATION = $(sort $(patsubst test/isolation/specs/%.spec,%,$(wildcard test/isolation/specs/*.spec)))
@@ -97,6 +99,7 @@ endif
 ifeq ($(filter clean distclean uninstall,$(MAKECMDGOALS)),)
 MISSING := $(strip $(shell printf '\043if !__has_include(<%s>)\n"%s"\n\043endif\n' \
 	curl/curl.h libcurl4-openssl-dev jansson.h libjansson-dev openssl/evp.h libssl-dev \
+	libxml2/libxml/xmlreader.h libxml2-dev \
 	| $(or $(CC),cc) $(CPPFLAGS) -E -P -x c - 2>/dev/null))
 ifneq ($(MISSING),)
 $(error Headers are missing. On Debian: apt-get install $(subst ",,$(MISSING)), or run test/install-packages)

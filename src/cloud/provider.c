@@ -10,6 +10,7 @@
 
 static const QsProvider *const providers[] = {
 	&qs_provider_byteplus,
+	&qs_provider_aws,
 };
 
 const char *
@@ -124,6 +125,7 @@ qs_target_forget(QsTarget *target)
 	qs_error_clear(&target->set_error);
 	target->set_accepted = false;
 	target->set_request_id[0] = '\0';
+	target->provided = NULL;
 }
 
 QsError

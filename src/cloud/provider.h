@@ -50,6 +50,7 @@ typedef struct QsTarget
 	bool		set_accepted;
 	char		set_request_id[64]; /* the cloud's, for the audit row */
 
+	void	   *provided;		/* the provider's own, for one cycle */
 	void	   *user;			/* the caller's */
 } QsTarget;
 
@@ -170,6 +171,7 @@ typedef struct QsProvider
 } QsProvider;
 
 extern const QsProvider qs_provider_byteplus;
+extern const QsProvider qs_provider_aws;
 
 /* NULL when there is none of that name. */
 extern const QsProvider *qs_provider_by_name(const char *name);

@@ -1,0 +1,310 @@
+/*-------------------------------------------------------------------------
+ * aws.c
+ *		The AWS provider: where its services are, and its entry points.
+ *
+ * Every call of the provider is made and signed here; what is asked and how
+ * answers are read is in aws_groups.c, aws_metrics.c and aws_actions.c.  No
+ * file, variable, clock or socket is touched.
+ *-------------------------------------------------------------------------
+ */
+#include "cloud/aws.h"
+
+#include <string.h>
+
+#define LONGEST_NAME		255
+#define LONGEST_DIMENSION	255
+#define LONGEST_REGION		64
+
+/* GetMetricData: 50 calls per second and region by default, which may be
+ * more by agreement; counted where they arrive, hence the tenth more. */
+#define MONITOR_CALLS		50
+#define MONITOR_PERIOD_S	1.1
+
+bool
+qs_aws_no_memory(QsError *error)
+{
+	return qs_error_set(error, QS_ERROR_RESOURCES, "no_memory",
+						"the cycle's memory limit was reached");
+}
+
+int64_t
+qs_aws_cloud_time_s(const QsRegionMemory *memory, int64_t now_us)
+{
+	return now_us / 1000000 + (memory != NULL ? memory->skew_s : 0);
+}
+
+/* Any printable text but line breaks; it is escaped where it is sent. */
+bool
+qs_aws_name_is_valid(const char *name)
+{
+	size_t		length;
+
+	if (name == NULL)
+		return false;
+	for (length = 0; name[length] != '\0'; length++)
+	{
+		unsigned char c = (unsigned char) name[length];
+
+		if (length >= LONGEST_NAME || c < ' ' || c == 0x7f)
+			return false;
+	}
+	return length > 0;
+}
+
+static bool
+consists_of(const char *s, const char *also, size_t longest)
+{
+	size_t		length;
+
+	if (s == NULL)
+		return false;
+	for (length = 0; s[length] != '\0'; length++)
+	{
+		char		c = s[length];
+
+		if (length >= longest ||
+			(!(c >= 'A' && c <= 'Z') && !(c >= 'a' && c <= 'z') &&
+			 !(c >= '0' && c <= '9') && strchr(also, c) == NULL))
+			return false;
+	}
+	return length > 0;
+}
+
+/* Only characters that mean the same in JSON and in a log. */
+bool
+qs_aws_dimension_is_valid(const char *id)
+{
+	return consists_of(id, "-_./:", LONGEST_DIMENSION);
+}
+
+bool
+qs_aws_region_is_valid(const char *region)
+{
+	return consists_of(region, "-", LONGEST_REGION);
+}
+
+/* NULL when the arena is exhausted. */
+QsAwsCall *
+qs_aws_call_new(QsArena *arena, const QsBatch *batch, QsCallKind kind,
+				QsTarget **targets, int n_targets)
+{
+	QsAwsCall  *call = qs_arena_alloc(arena, sizeof(QsAwsCall));
+
+	if (call == NULL ||
+		!qs_call_init(arena, &call->base, batch, kind, targets, n_targets))
+		return NULL;
+	if (kind == QS_CALL_LOAD)
+	{
+		call->base.burst = MONITOR_CALLS;
+		if (!batch->account->rate_limits_off)
+			call->base.rate_per_second = MONITOR_CALLS / MONITOR_PERIOD_S;
+	}
+	return call;
+}
+
+/* What the hosts of a region's partition end with. */
+static const char *
+domain_of(const char *region)
+{
+	static const struct
+	{
+		const char *prefix;
+		const char *domain;
+	}			partitions[] = {
+		{"cn-", "amazonaws.com.cn"},
+		{"us-iso-", "c2s.ic.gov"},
+		{"us-isob-", "sc2s.sgov.gov"},
+		{"eusc-", "amazonaws.eu"},
+	};
+
+	for (size_t i = 0; i < sizeof(partitions) / sizeof(partitions[0]); i++)
+		if (strncmp(region, partitions[i].prefix,
+					strlen(partitions[i].prefix)) == 0)
+			return partitions[i].domain;
+	return "amazonaws.com";
+}
+
+static const char *
+first_set(const char *a, const char *b)
+{
+	if (a != NULL && a[0] != '\0')
+		return a;
+	return b != NULL && b[0] != '\0' ? b : NULL;
+}
+
+/*
+ * The request is made from its parts each time, so that a call can be signed
+ * again after the clock's skew was learnt.
+ */
+bool
+qs_aws_sign(QsArena *arena, QsAwsCall *call, int64_t now_us, QsError *error)
+{
+	static const QsHttpHeader form[] = {
+		{"Content-Type", "application/x-www-form-urlencoded; charset=utf-8"},
+	};
+	static const QsHttpHeader json[] = {
+		{"Content-Type", "application/x-amz-json-1.0"},
+		{"X-Amz-Target", "GraniteServiceVersion20100801.GetMetricData"},
+	};
+	static const char *const sign_form[] = {"Content-Type", NULL};
+	static const char *const sign_json[] = {"Content-Type", "X-Amz-Target",
+	NULL};
+	QsAccount  *account = call->base.account;
+	QsHttpRequest *request = &call->base.request;
+	bool		monitor = call->base.kind == QS_CALL_LOAD;
+	const char *service = monitor ?
+		first_set(account->monitor_service, "monitoring") :
+		first_set(account->autoscaling_service, "autoscaling");
+	const char *endpoint = first_set(monitor ? account->monitor_endpoint :
+									 account->autoscaling_endpoint,
+									 account->endpoint);
+
+	if (endpoint == NULL)
+		endpoint = qs_arena_printf(arena, "https://%s.%s.%s",
+								   monitor ? "monitoring" : "autoscaling",
+								   call->base.region,
+								   domain_of(call->base.region));
+	if (endpoint == NULL || request->body == NULL)
+		return qs_aws_no_memory(error);
+	request->method = "POST";
+	request->headers = monitor ? json : form;
+	request->n_headers = monitor ? 2 : 1;
+	call->signed_skew_s = call->base.memory ? call->base.memory->skew_s : 0;
+	return qs_sign_request(arena, &qs_signing_aws, account, endpoint, "/", "",
+						   call->base.region, service,
+						   monitor ? sign_json : sign_form,
+						   qs_aws_cloud_time_s(call->base.memory, now_us),
+						   request, error);
+}
+
+bool
+qs_aws_set_form(QsArena *arena, QsAwsCall *call,
+				const QsQueryParameter *parameters, int n, int64_t now_us,
+				QsError *error)
+{
+	/* a form is escaped as a query is; the order of fields is free */
+	char	   *form = qs_canonical_query(arena, parameters, n);
+
+	if (form == NULL)
+		return qs_aws_no_memory(error);
+	call->base.request.body = form;
+	call->base.request.body_length = strlen(form);
+	return qs_aws_sign(arena, call, now_us, error);
+}
+
+/* Sorts out what cannot be asked for.  Ids are not quoted: they may hold
+ * anything. */
+static void
+select_targets(const QsBatch *batch, QsAwsTarget *ours,
+			   QsTarget **with_load, int *n_load, QsTarget **with_group,
+			   int *n_group)
+{
+	bool		region_ok = qs_aws_region_is_valid(batch->region);
+
+	*n_load = *n_group = 0;
+	for (int i = 0; i < batch->n_targets; i++)
+	{
+		QsTarget   *target = batch->targets[i];
+
+		qs_target_forget(target);
+		target->provided = &ours[i];
+		if (!region_ok)
+		{
+			qs_error_set(&target->capacity_error, QS_ERROR_TERMINAL,
+						 "invalid_region", "the region is empty or holds "
+						 "characters that do not belong there");
+			target->load_error = target->capacity_error;
+			continue;
+		}
+		if (target->alb_id != NULL)
+		{
+			if (qs_aws_dimension_is_valid(target->alb_id))
+				with_load[(*n_load)++] = target;
+			else
+				qs_error_set(&target->load_error, QS_ERROR_TERMINAL,
+							 "invalid_alb_id", "alb_id must be the end of the "
+							 "load balancer's ARN: app/NAME/ID");
+		}
+		if (qs_aws_name_is_valid(target->asg_id))
+			with_group[(*n_group)++] = target;
+		else
+			qs_error_set(&target->capacity_error, QS_ERROR_TERMINAL,
+						 "invalid_asg_id", "asg_id is empty, too long or "
+						 "holds control characters");
+	}
+}
+
+static bool
+aws_observe(QsArena *arena, const QsBatch *batch, int metric_period_s,
+			int64_t now_us, QsCallList *calls, QsError *error)
+{
+	size_t		n = (size_t) (batch->n_targets > 0 ? batch->n_targets : 0) + 1;
+	QsTarget  **with_load = qs_arena_alloc_array(arena, n, sizeof(*with_load));
+	QsTarget  **with_group = qs_arena_alloc_array(arena, n,
+												  sizeof(*with_group));
+	QsAwsTarget *ours = qs_arena_alloc_array(arena, n, sizeof(*ours));
+	QsIdIndex	balancers;
+	QsIdIndex	names;
+	int			n_load;
+	int			n_group;
+
+	qs_error_clear(error);
+	if (with_load == NULL || with_group == NULL || ours == NULL)
+		return qs_aws_no_memory(error);
+	select_targets(batch, ours, with_load, &n_load, with_group, &n_group);
+	if (!qs_id_index_build(arena, with_load, n_load, qs_target_alb_id,
+						   &balancers) ||
+		!qs_id_index_build(arena, with_group, n_group, qs_target_asg_id,
+						   &names))
+		return qs_aws_no_memory(error);
+	return qs_aws_ask_groups(arena, batch, &names, now_us, calls, error) &&
+		qs_aws_ask_load(arena, batch, &balancers, metric_period_s, now_us,
+						calls, error);
+}
+
+static bool
+aws_parse(QsArena *arena, QsCall *call, const QsHttpReply *reply,
+		  int64_t now_us, QsCallList *follow_up, QsError *error)
+{
+	QsAwsCall  *ours = qs_aws_call(call);
+
+	switch (call->kind)
+	{
+		case QS_CALL_LOAD:
+			return qs_aws_parse_load(arena, ours, reply, now_us, follow_up,
+									 error);
+		case QS_CALL_CAPACITY:
+		case QS_CALL_IN_SERVICE:
+			return qs_aws_parse_groups(arena, ours, reply, now_us, follow_up,
+									   error);
+		case QS_CALL_ACTIVITIES:
+			return qs_aws_parse_activities(arena, ours, reply, now_us,
+										   follow_up, error);
+		case QS_CALL_SET_CAPACITY:
+			return qs_aws_parse_set(arena, ours, reply, now_us, error);
+	}
+	return qs_error_set(error, QS_ERROR_TERMINAL, "unknown_call",
+						"no such kind of call");
+}
+
+/* A load that is known stays so if only its gaps could not be explained. */
+static void
+aws_abandon(QsCall *call, const QsError *error)
+{
+	if (call->kind == QS_CALL_LOAD && qs_aws_call(call)->target_groups != NULL)
+		return;
+	qs_call_charge(call, error);
+}
+
+/* SetDesiredCapacity does not wait for activities: HonorCooldown is false. */
+const QsProvider qs_provider_aws = {
+	.name = "aws",
+	.writes_while_busy = true,
+	.observe = aws_observe,
+	.ask_in_service = qs_aws_ask_in_service,
+	.ask_activities = qs_aws_ask_activities,
+	.set_capacity = qs_aws_set_capacity,
+	.parse = aws_parse,
+	.abandon = aws_abandon,
+	.settle = qs_targets_settle,
+};
