@@ -791,10 +791,6 @@ BEGIN
 				suspended_by = OLD.actor,
 				updated_at = pg_catalog.now()
 			WHERE s.resource_group_id = the_group;
-			INSERT INTO qpsscale.interventions
-				(resource_group_id, kind, direction, until, reason, made_by)
-			VALUES (the_group, 'suspend', NEW.suspended_direction,
-					NEW.suspended_until, NEW.suspended_reason, OLD.actor);
 		WHEN NEW.intervention = 'resume' THEN
 			UPDATE qpsscale.state s
 			SET suspended = false,
@@ -804,12 +800,6 @@ BEGIN
 				suspended_by = NULL,
 				updated_at = pg_catalog.now()
 			WHERE s.resource_group_id = the_group AND s.suspended;
-			IF NOT FOUND THEN
-				RETURN NULL;	-- somebody else was faster
-			END IF;
-			INSERT INTO qpsscale.interventions
-				(resource_group_id, kind, made_by)
-			VALUES (the_group, 'resume', OLD.actor);
 		WHEN NEW.intervention = 'reset_circuit' THEN
 			UPDATE qpsscale.state s
 			SET circuit_open_until = NULL,
@@ -817,14 +807,23 @@ BEGIN
 				consecutive_errors = 0,
 				updated_at = pg_catalog.now()
 			WHERE s.resource_group_id = the_group;
-			INSERT INTO qpsscale.interventions
-				(resource_group_id, kind, made_by)
-			VALUES (the_group, 'reset_circuit', OLD.actor);
 		ELSE
 			RAISE EXCEPTION 'intervention "%" is not known', NEW.intervention
 				USING ERRCODE = 'invalid_parameter_value',
 					  HINT = 'Call qpsscale_suspend(), qpsscale_resume() or qpsscale_reset_circuit().';
 	END CASE;
+	-- while it was waited for the row it went, or was resumed by another
+	IF NOT FOUND THEN
+		RETURN NULL;
+	END IF;
+	INSERT INTO qpsscale.interventions
+		(resource_group_id, kind, direction, until, reason, made_by)
+	SELECT the_group, NEW.intervention, d.direction, d.until, d.reason,
+		OLD.actor
+	FROM (SELECT true) AS one
+	LEFT JOIN (SELECT NEW.suspended_direction, NEW.suspended_until,
+				   NEW.suspended_reason) AS d (direction, until, reason)
+		ON NEW.intervention = 'suspend';
 	RETURN NEW;
 END
 $$;
