@@ -37,13 +37,24 @@ add_row(Report *report, const char *check, const char *status,
 		report->passed = false;
 }
 
+#define CREDENTIAL_HINT \
+	"Check the access key that the account refers to, and this host's clock."
+
+/* A key that is wrong, not one that may do too little: the status is the same. */
+static bool
+names_wrong_key(const char *code)
+{
+	return strcmp(code, "SignatureDoesNotMatch") == 0 ||
+		strcmp(code, "InvalidAccessKey") == 0;
+}
+
 static const char *
 hint_for(const QsError *error)
 {
 	switch (error->class)
 	{
 		case QS_ERROR_CREDENTIAL:
-			return "Check the access key that the account refers to, and this host's clock.";
+			return CREDENTIAL_HINT;
 		case QS_ERROR_THROTTLED:
 			return "The cloud limits this account; try again later.";
 		case QS_ERROR_TRANSIENT:
@@ -58,6 +69,8 @@ hint_for(const QsError *error)
 	if (strcmp(error->code, "address_refused") == 0 ||
 		strcmp(error->code, "url_refused") == 0)
 		return "Add the host to qpsscale.allowed_hosts if it is meant.";
+	if (names_wrong_key(error->code))
+		return CREDENTIAL_HINT;
 	if (error->http_status == 403)
 		return "Give the access key the permission that the message names.";
 	return "Check ids, region and permissions of the access key.";
