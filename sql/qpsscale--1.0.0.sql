@@ -67,6 +67,9 @@ CREATE TABLE qpsscale.resource_groups (
 		CHECK (max_load_age_seconds >= 0),
 	activity_deadline_seconds integer NOT NULL DEFAULT 1800
 		CHECK (activity_deadline_seconds > 0),
+	on_foreign_change text NOT NULL DEFAULT 'adopt'
+		CHECK (on_foreign_change = 'adopt' OR on_foreign_change = 'override'
+			   OR on_foreign_change = 'pause'),
 	dry_run boolean NOT NULL DEFAULT true,
 	enabled boolean NOT NULL DEFAULT false,
 	owner name NOT NULL DEFAULT CURRENT_USER,
@@ -128,6 +131,7 @@ COMMENT ON COLUMN qpsscale.resource_groups.scale_down_cooldown_seconds IS 'pause
 COMMENT ON COLUMN qpsscale.resource_groups.general_cooldown_seconds IS 'pause after any change of the scaling group, whoever made it';
 COMMENT ON COLUMN qpsscale.resource_groups.max_load_age_seconds IS 'load older than this is stale and never shrinks; 0 = no limit';
 COMMENT ON COLUMN qpsscale.resource_groups.activity_deadline_seconds IS 'an accepted action whose instances are not in service by then has failed';
+COMMENT ON COLUMN qpsscale.resource_groups.on_foreign_change IS 'when somebody else changed the desired capacity: adopt = go on from there after the general cooldown, override = back to what the policy says at once, pause = suspend the group';
 COMMENT ON COLUMN qpsscale.resource_groups.dry_run IS 'decide and record, but change nothing in the cloud';
 COMMENT ON COLUMN qpsscale.resource_groups.enabled IS 'evaluated by the worker; a disabled group only by qpsscale_evaluate(id), as a dry run';
 COMMENT ON COLUMN qpsscale.resource_groups.owner IS 'role that owns the group: its members may change it and act on it, and it must have USAGE on the account';
@@ -192,7 +196,11 @@ CREATE TABLE qpsscale.state (
 	suspended_reason text,
 	suspended_by name,
 	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
-	failed_actions integer NOT NULL DEFAULT 0 CHECK (failed_actions >= 0)
+	failed_actions integer NOT NULL DEFAULT 0 CHECK (failed_actions >= 0),
+	known_desired integer,
+	known_version bigint,
+	lost_desired integer,
+	lost_at timestamptz
 ) WITH (fillfactor = 50);
 
 COMMENT ON TABLE qpsscale.state IS
@@ -228,6 +236,10 @@ COMMENT ON COLUMN qpsscale.state.last_action_at IS 'last change of any kind: our
 COMMENT ON COLUMN qpsscale.state.consecutive_errors IS 'failed evaluations or actions in a row; a success resets it';
 COMMENT ON COLUMN qpsscale.state.circuit_open_until IS 'circuit breaker: no action before this time, then one attempt';
 COMMENT ON COLUMN qpsscale.state.failed_actions IS 'circuit breaker: actions in a row that were refused or not answered; from five on it opens';
+COMMENT ON COLUMN qpsscale.state.known_desired IS 'desired capacity that the cloud is known to have been set to: another one was set by somebody else';
+COMMENT ON COLUMN qpsscale.state.known_version IS 'version of the policy when known_desired was seen; under another version it is not compared with';
+COMMENT ON COLUMN qpsscale.state.lost_desired IS 'desired capacity of the last call that was taken for lost; it may still arrive';
+COMMENT ON COLUMN qpsscale.state.lost_at IS 'when that call was given up';
 COMMENT ON COLUMN qpsscale.state.last_error IS 'last error; NULL after a success';
 COMMENT ON COLUMN qpsscale.state.suspended IS 'an operator has stopped actions';
 COMMENT ON COLUMN qpsscale.state.suspended_direction IS 'both, up or down';

@@ -119,6 +119,7 @@ qs_byteplus_ask_activities(QsArena *arena, const QsBatch *batch,
 		.last_scale_up_at = QS_NEVER,
 		.last_scale_down_at = QS_NEVER,
 		.last_any_at = QS_NEVER,
+		.newest_at = QS_NEVER,
 	};
 	call = ask_activity_page(arena, batch, target, 1, now_us, error);
 	target->activity_error = *error;
@@ -212,6 +213,9 @@ qs_byteplus_parse_in_service(QsArena *arena, QsBytePlusCall *call,
 	return true;
 }
 
+#define WORD_CHARACTERS \
+	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_"
+
 /* What one activity means for us. */
 typedef struct Activity
 {
@@ -221,6 +225,7 @@ typedef struct Activity
 	bool		shrinks;
 	int64_t		at;				/* local clock; QS_NEVER when unreadable */
 	int64_t		created_at;		/* the cloud's clock, likewise */
+	const char *category;		/* in the row, or NULL */
 } Activity;
 
 /* "SCALE_OUT", "ScaleOut" and "scaleout" are the same word. */
@@ -284,6 +289,7 @@ read_activity(const json_t *row, const QsRegionMemory *memory,
 	if (!begun)
 		activity->created_at = QS_NEVER;
 
+	activity->category = qs_json_text(json_object_get(row, "TaskCategory"));
 	activity->failed = qs_json_equals(status, "Error") ||
 		qs_json_equals(status, "Rejected") ||
 		qs_json_equals(status, "Exception");
@@ -308,6 +314,30 @@ static int64_t
 later(int64_t a, int64_t b)
 {
 	return a > b ? a : b;
+}
+
+/*
+ * What the cloud says its newest activity was caused by.  One word such as
+ * "Manual" or nothing: the text goes into explanations as it is.
+ */
+static void
+note_newest(const Activity *activity, const QsRegionMemory *memory,
+			int64_t now_us, QsCloudActivity *sum)
+{
+	const char *category = activity->category;
+	int64_t		at;
+
+	if (activity->created_at == QS_NEVER)
+		return;
+	at = local_time(memory, activity->created_at, now_us);
+	if (sum->newest_at != QS_NEVER && at < sum->newest_at)
+		return;
+	sum->newest_at = at;
+	memset(sum->newest_category, 0, sizeof(sum->newest_category));
+	if (category != NULL &&
+		strlen(category) < sizeof(sum->newest_category) &&
+		strspn(category, WORD_CHARACTERS) == strlen(category))
+		memcpy(sum->newest_category, category, strlen(category));
 }
 
 static void
@@ -354,6 +384,7 @@ read_activities(const QsCall *call, const json_t *rows, int64_t now_us,
 								"an activity has no status, or has ended at "
 								"a time that cannot be read");
 		count_activity(&activity, sum);
+		note_newest(&activity, call->memory, now_us, sum);
 		if (first == QS_NEVER)
 			first = activity.created_at;
 		if (activity.created_at != QS_NEVER)
@@ -394,6 +425,8 @@ qs_byteplus_parse_activities(QsArena *arena, QsBytePlusCall *call,
 	if (!ok)
 		return false;
 
+	if (qs_answer_quotes_secret(&call->base, sum.newest_category))
+		sum.newest_category[0] = '\0';
 	target->activity = sum;
 	target->activity.asked = true;
 	if (call->base.page != 1 || total <= QS_BYTEPLUS_PAGE_SIZE ||

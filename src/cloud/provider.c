@@ -118,6 +118,7 @@ qs_target_forget(QsTarget *target)
 	target->activity.last_scale_up_at = QS_NEVER;
 	target->activity.last_scale_down_at = QS_NEVER;
 	target->activity.last_any_at = QS_NEVER;
+	target->activity.newest_at = QS_NEVER;
 	qs_error_clear(&target->load_error);
 	qs_error_clear(&target->capacity_error);
 	qs_error_clear(&target->in_service_error);

@@ -106,6 +106,17 @@ typedef struct Cooldowns
 	int64_t		down;
 } Cooldowns;
 
+/*
+ * Do the cloud's activities count?  Not where what others do is overridden:
+ * ours are in the history anyway.
+ */
+static bool
+minds_the_cloud(const QsPolicy *policy, const QsCloudActivity *activity)
+{
+	return activity->asked && activity->known &&
+		policy->on_foreign_change != QS_FOREIGN_OVERRIDE;
+}
+
 /* Ours and those of others: whatever scaled the group, it needs its rest. */
 static Cooldowns
 running_cooldowns(const QsPolicy *policy, const QsCloudActivity *activity,
@@ -116,7 +127,7 @@ running_cooldowns(const QsPolicy *policy, const QsCloudActivity *activity,
 	int64_t		down = history->last_scale_down_at;
 	Cooldowns	ends;
 
-	if (activity->asked && activity->known)
+	if (minds_the_cloud(policy, activity))
 	{
 		any = qs_time_later(any, activity->last_any_at);
 		up = qs_time_later(up, activity->last_scale_up_at);
@@ -148,7 +159,7 @@ scaling_in_progress(const QsPolicy *policy, const QsCloudActivity *activity,
 					const QsHistory *history, QsAction wanted)
 {
 	bool		busy = history->activity_accepted ||
-		(activity->asked && activity->known && activity->in_progress);
+		(minds_the_cloud(policy, activity) && activity->in_progress);
 
 	if (wanted == QS_ACTION_SCALE_UP && policy->writes_while_busy)
 		return false;

@@ -32,6 +32,15 @@ typedef enum QsMode
 	QS_MODE_STATIC				/* thresholds, one step at a time */
 } QsMode;
 
+/* What a desired capacity that somebody else wrote means to the group. */
+typedef enum QsForeignPolicy
+{
+	QS_FOREIGN_ADOPT,			/* a new start, after the general cooldown */
+	QS_FOREIGN_OVERRIDE,		/* nothing: back to the policy at once, so what
+								 * others do in the cloud starts no cooldown */
+	QS_FOREIGN_PAUSE			/* the caller suspends the group */
+} QsForeignPolicy;
+
 typedef enum QsAction
 {
 	QS_ACTION_NONE,
@@ -119,6 +128,7 @@ typedef struct QsPolicy
 	bool		dry_run;		/* by policy, call or disabled group */
 	bool		armed;			/* false: as if dry_run, reason not_armed */
 	bool		extension_enabled;	/* false: likewise, extension_disabled */
+	QsForeignPolicy on_foreign_change;
 	bool		writes_while_busy;	/* the provider takes a larger desired while
 									 * an activity of its own runs */
 } QsPolicy;
@@ -162,6 +172,9 @@ typedef struct QsCloudActivity
 									 * for both directions */
 	int64_t		last_scale_down_at;
 	int64_t		last_any_at;	/* failed ones too: they are a back-off */
+	int64_t		newest_at;		/* begin of the newest one, not for decide() */
+	char		newest_category[32];	/* what the cloud says it was caused by;
+										 * empty where it says nothing */
 } QsCloudActivity;
 
 typedef struct QsRecommendation

@@ -197,8 +197,10 @@ static const ReasonText reasons[QS_REASON_COUNT] = {
 	},
 	[QS_REASON_SUSPENDED] = {
 		"suspended",
-		"An operator suspended scaling in this direction; call"
-		" qpsscale_resume to end that."
+		"An operator suspended scaling in this direction, or somebody else"
+		" changed the group and its policy says pause; look at"
+		" suspended_reason in qpsscale.state and call qpsscale_resume to end"
+		" that."
 	},
 	[QS_REASON_CIRCUIT_OPEN] = {
 		"circuit_open",

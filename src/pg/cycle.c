@@ -162,7 +162,8 @@ consider(Cycle *cycle, QpsscaleGroup *group)
 		 cycle->request->validate);
 	activities = !cycle->over && !group->asked_activities &&
 		group->batch != NULL &&
-		(group->decision.needs_activities || cycle->request->validate);
+		(group->decision.needs_activities || cycle->request->validate ||
+		 qpsscale_changed_by_others(group));
 	if (!in_service && !activities)
 	{
 		decided(cycle, group);

@@ -153,6 +153,57 @@ explain_times(StringInfo out, const QpsscaleGroup *group)
 	qpsscale_json_close(out, '}');
 }
 
+/*
+ * What the cloud's own record says caused its newest activity: told only where
+ * that is younger than all that we know of, or it might be ours.
+ */
+static void
+explain_cloud_activity(StringInfo out, const QpsscaleGroup *group)
+{
+	const QsCloudActivity *activity = &group->target.activity;
+	int64		last = group->last_action_at == 0 ? QS_NEVER :
+		qpsscale_unix_us(group->last_action_at);
+
+	if (!activity->known || activity->newest_at == QS_NEVER ||
+		activity->newest_at <= last)
+		return;
+	qpsscale_json_open(out, "cloud_activity", '{');
+	qpsscale_json_unix_us(out, "at", activity->newest_at);
+	if (activity->newest_category[0] != '\0')
+		qpsscale_json_text(out, "category", activity->newest_category);
+	qpsscale_json_close(out, '}');
+}
+
+/* The desired capacity is not what it was, and not by what we do now. */
+static void
+explain_change(StringInfo out, const QpsscaleGroup *group)
+{
+	static const char *const reactions[] = {
+		[QS_FOREIGN_ADOPT] = "adopt",
+		[QS_FOREIGN_OVERRIDE] = "override",
+		[QS_FOREIGN_PAUSE] = "pause",
+	};
+	const GroupChange *change = &group->change;
+
+	if (change->seen_at == 0)
+		return;
+	qpsscale_json_open(out, change->kind == QS_DESIRED_FOREIGN ? "foreign_change" : "own_change", '{');
+	qpsscale_json_int(out, "from", change->from);
+	qpsscale_json_int(out, "to", change->to);
+	qpsscale_json_time(out, "seen_at", change->seen_at);
+	if (change->kind == QS_DESIRED_FOREIGN)
+	{
+		qpsscale_json_text(out, "reaction",
+						   reactions[group->policy.on_foreign_change]);
+		explain_cloud_activity(out, group);
+	}
+	else
+		qpsscale_json_text(out, "cause",
+						   change->kind == QS_DESIRED_OURS_LATE ?
+						   "late_call" : "limits");
+	qpsscale_json_close(out, '}');
+}
+
 /* An evaluation that could not even begin is explained by its error. */
 static const char *
 summary(const QpsscaleGroup *group)
@@ -178,6 +229,7 @@ qpsscale_explain(StringInfo out, const char *key, const QpsscaleGroup *group)
 	explain_times(out, group);
 	qpsscale_json_close(out, '}');
 
+	explain_change(out, group);
 	qpsscale_json_open(out, "proposals", '[');
 	for (int i = 0; i < decision->n_proposals; i++)
 	{

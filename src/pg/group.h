@@ -14,6 +14,7 @@
 
 #include "cloud/provider.h"
 #include "core/decide.h"
+#include "core/foreign.h"
 #include "datatype/timestamp.h"
 
 /* core/ counts microseconds from 1970, PostgreSQL from 2000. */
@@ -101,7 +102,20 @@ typedef struct GroupVerdict
 typedef struct GroupWatch
 {
 	int			failed_actions; /* in a row: feeds the circuit breaker */
+	int			known_desired;	/* desired capacity seen last, QS_UNKNOWN */
+	int64		known_version;	/* of the policy when it was seen; 0 = none */
+	int			lost_desired;	/* written by a call taken for lost */
+	TimestampTz lost_at;		/* 0 = none */
 } GroupWatch;
+
+/* What this cycle found the desired capacity changed to, and by whom. */
+typedef struct GroupChange
+{
+	QsDesiredChange kind;
+	int			from;
+	int			to;
+	TimestampTz seen_at;		/* 0 = nothing to tell */
+} GroupChange;
 
 struct QpsscaleAccount;
 
@@ -127,6 +141,7 @@ typedef struct QpsscaleGroup
 	GroupVerdict before;
 	GroupActivity open;
 	GroupWatch	watch;			/* as it was read */
+	GroupChange change;			/* of desired, by this cycle's observation */
 	bool		has_reference_qps;	/* a suspicious drop is being held */
 	TimestampTz circuit_open_until; /* raw, 0 = null */
 	bool		suspended;		/* raw columns */

@@ -32,22 +32,129 @@ later(int64 a, int64 b)
  * very cycle, or else they would be too short.
  */
 static void
-was_applied(QpsscaleGroup *group, int64 settled_ms, TimestampTz now)
+was_applied(QpsscaleGroup *group, int64 within_ms, TimestampTz now)
 {
 	GroupActivity *open = &group->open;
 	QsHistory  *history = &group->history;
-	TimestampTz settled = TimestampTzPlusMilliseconds(open->requested_at,
-													  settled_ms);
+	TimestampTz latest = TimestampTzPlusMilliseconds(open->requested_at,
+													 within_ms);
 	int64		at;
 
 	open->resolved = ACTIVITY_ACCEPTED;
-	open->applied_by = Min(settled, now);
+	open->applied_by = Min(latest, now);
 	at = qpsscale_unix_us(open->applied_by);
 	history->last_action_at = later(history->last_action_at, at);
 	if (open->desired > open->base)
 		history->last_scale_up_at = later(history->last_scale_up_at, at);
 	else
 		history->last_scale_down_at = later(history->last_scale_down_at, at);
+}
+
+/*
+ * The longest that a call may be under way.  What the cloud showed before that
+ * has passed may be older than the call.
+ */
+static int64
+settled_ms(const QpsscaleSettings *settings)
+{
+	return 2 * (int64) settings->request_timeout_ms +
+		qpsscale_cycle_deadline_ms(settings);
+}
+
+/* Does the group change anything in the cloud at all? */
+static bool
+is_writer(const QpsscaleGroup *group)
+{
+	return group->enabled && !group->row_dry_run && group->policy.armed &&
+		group->policy.extension_enabled;
+}
+
+/*
+ * Compares the desired capacity with what is known of it.  A group that never
+ * writes follows whoever does, a live group on the same target for instance.
+ * What was known under another policy, perhaps of another target or while the
+ * group was disabled, is no base to accuse anybody.
+ */
+static void
+compare_desired(QpsscaleGroup *group, const QpsscaleSettings *settings)
+{
+	const GroupWatch *watch = &group->watch;
+	const GroupActivity *open = &group->open;
+	bool		is_open = open->status != ACTIVITY_ABSENT;
+	bool		accepted = open->status == ACTIVITY_ACCEPTED;
+	TimestampTz now = GetCurrentTimestamp();
+	QsKnownDesired known = {
+		.desired = watch->known_version == group->version ?
+		watch->known_desired : QS_UNKNOWN,
+		.min = group->before.min,
+		.max = group->before.max,
+		.written = is_open ? open->desired : QS_UNKNOWN,
+		.written_over = open->base,
+		.accepted = accepted,
+		.just_written = accepted &&
+		!TimestampDifferenceExceeds(open->accepted_at, now,
+									settled_ms(settings)),
+		.lost = watch->lost_at == 0 ? QS_UNKNOWN : watch->lost_desired,
+		.lost_at = qpsscale_unix_us(watch->lost_at),
+	};
+	GroupChange *change = &group->change;
+
+	change->kind = qs_desired_change(&known, &group->target.capacity,
+									 qpsscale_unix_us(now), &change->from);
+	change->to = group->target.capacity.desired;
+	if (change->from == QS_UNKNOWN || !is_writer(group))
+		change->seen_at = 0;
+	else if (change->seen_at == 0)
+		change->seen_at = now;
+}
+
+bool
+qpsscale_changed_by_others(const QpsscaleGroup *group)
+{
+	return group->change.seen_at != 0 &&
+		group->change.kind == QS_DESIRED_FOREIGN;
+}
+
+/* What a foreign change does to the decision; see the policy's column. */
+static void
+react_to_others(QpsscaleGroup *group)
+{
+	QsHistory  *history = &group->history;
+
+	history->last_action_at = group->last_action_at == 0 ? QS_NEVER :
+		qpsscale_unix_us(group->last_action_at);
+	if (!qpsscale_changed_by_others(group) ||
+		group->policy.on_foreign_change == QS_FOREIGN_OVERRIDE)
+		return;
+	history->last_action_at = qpsscale_unix_us(group->change.seen_at);
+	if (group->policy.on_foreign_change != QS_FOREIGN_PAUSE)
+		return;
+	history->suspended_up = true;
+	history->suspended_down = true;
+	history->suspended_until = QS_NEVER;
+}
+
+/* Why the desired capacity is not what our action wrote. */
+static const char *
+why_superseded(const QpsscaleGroup *group)
+{
+	int			desired = group->target.capacity.desired;
+	int			ours = group->open.desired;
+
+	if (desired < 0)
+		return "the cloud tells no desired capacity any more";
+	switch (group->change.kind)
+	{
+		case QS_DESIRED_OURS_LATE:
+			return psprintf("desired capacity was changed from %d to %d by an earlier call that had been taken for lost",
+							ours, desired);
+		case QS_DESIRED_BY_LIMITS:
+			return psprintf("desired capacity was changed from %d to %d by the cloud's new limits",
+							ours, desired);
+		default:
+			return psprintf("desired capacity was changed from %d to %d by somebody else",
+							ours, desired);
+	}
 }
 
 /*
@@ -64,8 +171,7 @@ resolve_unknown(QpsscaleGroup *group, const QpsscaleSettings *settings)
 {
 	GroupActivity *open = &group->open;
 	const QsCapacity *capacity = &group->target.capacity;
-	int64		settled_ms = 2 * (int64) settings->request_timeout_ms +
-		qpsscale_cycle_deadline_ms(settings);
+	int64		settled = settled_ms(settings);
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (open->evaluator_alive)
@@ -78,10 +184,9 @@ resolve_unknown(QpsscaleGroup *group, const QpsscaleSettings *settings)
 	if (!capacity->known)
 		return;
 	if (capacity->desired == open->desired)
-		was_applied(group, settled_ms, now);
-	else if (TimestampDifferenceExceeds(open->requested_at, now,
-										settled_ms) ||
-			 TimestampDifferenceExceeds(now, open->requested_at, settled_ms))
+		was_applied(group, settled, now);
+	else if (TimestampDifferenceExceeds(open->requested_at, now, settled) ||
+			 TimestampDifferenceExceeds(now, open->requested_at, settled))
 	{
 		open->resolved = ACTIVITY_FAILED;
 		open->resolution = psprintf("outcome unknown; the cloud's desired capacity is %d, not %d",
@@ -118,9 +223,12 @@ resolve_accepted(QpsscaleGroup *group)
 		return;
 	if (capacity->desired != open->desired)
 	{
+		/* the reply may be older than the write */
+		if (group->change.kind == QS_DESIRED_AS_KNOWN &&
+			capacity->desired == open->base)
+			return;
 		open->resolved = ACTIVITY_SUPERSEDED;
-		open->resolution = psprintf("desired capacity was changed to %d by somebody else",
-									capacity->desired);
+		open->resolution = why_superseded(group);
 	}
 	else if (capacity->total == open->desired &&
 			 (open->desired < open->base ||
@@ -141,6 +249,8 @@ qpsscale_resolve_open(QpsscaleGroup *group, const QpsscaleSettings *settings)
 
 	open->resolved = open->status;
 	open->resolution = NULL;
+	compare_desired(group, settings);
+	react_to_others(group);
 	switch (open->status)
 	{
 		case ACTIVITY_REQUESTED:

@@ -16,6 +16,9 @@
 extern void qpsscale_resolve_open(QpsscaleGroup *group,
 								  const QpsscaleSettings *settings);
 
+/* Has somebody else changed the desired capacity of a group that acts? */
+extern bool qpsscale_changed_by_others(const QpsscaleGroup *group);
+
 /* Time limit of all requests of one cycle. */
 extern int	qpsscale_cycle_deadline_ms(const QpsscaleSettings *settings);
 

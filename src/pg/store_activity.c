@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 #include "pg/crash_points.h"
 #include "pg/explain.h"
+#include "pg/resolution.h"
 #include "pg/step.h"
 #include "pg/store_parts.h"
 #include "utils/builtins.h"
@@ -171,7 +172,22 @@ qpsscale_store_resolved(StoreBatch *batch)
 }
 
 /*
- * Locks the state rows of groups about to act (all, if careful).  A group whose
+ * Was it another evaluator of ours, who acted after this one had read the
+ * rows, that changed what looks changed by somebody else?  Then all of it is
+ * left for the next cycle.
+ */
+static bool
+accuses_us(const QpsscaleGroup *group, uint64 row)
+{
+	bool		in_flight = qpsscale_store_flag(row, 3);
+	bool		as_read = qpsscale_store_flag(row, 2);
+
+	return !as_read || (in_flight && !group->history.activity_in_flight);
+}
+
+/*
+ * Locks the state rows of groups about to act, and of those that somebody else
+ * seems to have changed (all, if careful).  A group whose
  * row is held, or that has changed since it was read, does not act in this
  * cycle.
  */
@@ -185,7 +201,8 @@ qpsscale_store_claim(StoreBatch *batch)
 	{
 		QpsscaleGroup *group = batch->groups[i];
 
-		if (!batch->careful && !qpsscale_store_will_act(group))
+		if (!batch->careful && !qpsscale_store_will_act(group) &&
+			!qpsscale_changed_by_others(group))
 			continue;
 		group->row_locked = true;	/* until the claim says otherwise */
 		store_put_int64(&rows, group->id);
@@ -208,6 +225,12 @@ qpsscale_store_claim(StoreBatch *batch)
 		if (group == NULL)
 			continue;
 		group->row_locked = false;
+		if (qpsscale_changed_by_others(group) && accuses_us(group, row))
+		{
+			group->row_locked = true;
+			qpsscale_store_hold(group, QS_REASON_POLICY_CHANGED);
+			continue;
+		}
 		if (!qpsscale_store_will_act(group))
 			continue;
 		if (qpsscale_store_flag(row, 3))
@@ -217,7 +240,8 @@ qpsscale_store_claim(StoreBatch *batch)
 	}
 	SPI_freetuptable(SPI_tuptable);
 	for (int i = 0; i < batch->n_groups; i++)
-		if (batch->groups[i]->row_locked)
+		if (batch->groups[i]->row_locked &&
+			batch->groups[i]->decision.reason != QS_REASON_POLICY_CHANGED)
 			qpsscale_store_hold(batch->groups[i], QS_REASON_ROW_LOCKED);
 }
 

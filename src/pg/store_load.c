@@ -55,6 +55,7 @@ static const char groups_sql[] =
 "  g.suspicious_drop_guard, g.scale_up_cooldown_seconds,"
 "  g.scale_down_cooldown_seconds, g.general_cooldown_seconds,"
 "  g.scale_down_window_seconds, g.max_load_age_seconds,"
+"  g.on_foreign_change,"
 "  s.latest_qps_at, s.latest_qps, s.reference_qps, s.drop_seen_at,"
 "  s.last_scale_up_at, s.last_scale_down_at, s.last_action_at,"
 "  s.recommended_until, s.recommended, s.circuit_open_until,"
@@ -64,7 +65,8 @@ static const char groups_sql[] =
 "  s.last_dry_run, s.latest_capacity, s.latest_total, s.latest_in_service,"
 "  s.latest_min, s.latest_max, s.latest_optimal, s.blocked_until,"
 "  s.cooldown_until, s.last_error,"
-"  s.failed_actions,"
+"  s.failed_actions, s.known_desired, s.known_version, s.lost_desired,"
+"  s.lost_at,"
 "  a.id, a.status, a.desired_capacity, a.eval_capacity, a.requested_at,"
 "  a.accepted_at,"
 "  CASE WHEN a.status = 'requested'"
@@ -150,6 +152,16 @@ next_unix_us(Row *row)
 	return at == 0 ? QS_NEVER : qpsscale_unix_us(at);
 }
 
+static QsForeignPolicy
+foreign_policy(const char *name)
+{
+	if (name != NULL && strcmp(name, "override") == 0)
+		return QS_FOREIGN_OVERRIDE;
+	if (name != NULL && strcmp(name, "pause") == 0)
+		return QS_FOREIGN_PAUSE;
+	return QS_FOREIGN_ADOPT;
+}
+
 static void
 read_policy(Row *row, QsPolicy *policy)
 {
@@ -171,6 +183,7 @@ read_policy(Row *row, QsPolicy *policy)
 	policy->general_cooldown_us = next_int32(row, 0) * USECS_PER_SEC;
 	policy->scale_down_window_us = next_int32(row, 0) * USECS_PER_SEC;
 	policy->max_load_age_us = next_int32(row, 0) * USECS_PER_SEC;
+	policy->on_foreign_change = foreign_policy(next_text(row));
 	policy->ceiling = QS_NO_LIMIT;
 }
 
@@ -298,6 +311,10 @@ static void
 read_watch(Row *row, GroupWatch *watch)
 {
 	watch->failed_actions = next_int32(row, 0);
+	watch->known_desired = next_int32(row, QS_UNKNOWN);
+	watch->known_version = next_int64(row, 0);
+	watch->lost_desired = next_int32(row, QS_UNKNOWN);
+	watch->lost_at = next_time(row);
 }
 
 static void

@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "pg/explain.h"
 #include "pg/json_writer.h"
+#include "pg/resolution.h"
 #include "pg/step.h"
 #include "pg/store_parts.h"
 #include "pg/worker.h"
@@ -157,6 +158,7 @@ verdict_changed(const QpsscaleGroup *group)
 	const QsDecision *decision = &group->decision;
 
 	return before->reason == NULL || follows_gap(group) ||
+		group->change.seen_at != 0 ||
 		!same_text(before->action, qs_action_name(decision->action)) ||
 		!same_text(before->reason, qpsscale_verdict_reason(group)) ||
 		!same_text(before->blocker,
@@ -218,12 +220,20 @@ keeps_old_error(const QpsscaleGroup *group)
 		(group->decision.wanted != QS_ACTION_NONE);
 }
 
+/* Where others are overridden, what they do in the cloud is not recorded. */
+static bool
+minds_the_cloud(const QpsscaleGroup *group)
+{
+	return group->target.activity.known &&
+		group->policy.on_foreign_change != QS_FOREIGN_OVERRIDE;
+}
+
 static bool
 saw_foreign_activity(const QpsscaleGroup *group)
 {
 	const QsCloudActivity *activity = &group->target.activity;
 
-	return activity->known &&
+	return minds_the_cloud(group) &&
 		later(activity->last_any_at, later(activity->last_scale_up_at,
 										   activity->last_scale_down_at)) >
 		group->history.last_action_at;
@@ -357,12 +367,15 @@ put_times(StoreRows *rows, const QpsscaleGroup *group)
 	int64		down = QS_NEVER;
 	int64		any = QS_NEVER;
 
-	if (activity->known)
+	if (minds_the_cloud(group))
 	{
 		up = activity->last_scale_up_at;
 		down = activity->last_scale_down_at;
 		any = later(activity->last_any_at, later(up, down));
 	}
+	if (qpsscale_changed_by_others(group) &&
+		group->policy.on_foreign_change != QS_FOREIGN_OVERRIDE)
+		any = later(any, qpsscale_unix_us(group->change.seen_at));
 	if (resolved_to_accepted(group))
 	{
 		int64		at = qpsscale_unix_us(group->open.applied_by);

@@ -10,10 +10,14 @@
 
 #include "catalog/pg_type.h"
 #include "core/breaker.h"
+#include "pg/resolution.h"
 #include "pg/store_parts.h"
 #include "utils/timestamp.h"
 
 /*
+ * What the group is known to be set to is remembered with the version of the
+ * policy under which it was seen; an operator's suspension without end stays.
+ *
  * An action whose answer was lost, but which was carried out, closes the
  * circuit as one that was answered does.  A circuit that is open for longer
  * than any pause was opened by a clock that ran ahead.
@@ -23,13 +27,33 @@ static const char watch_sql[] =
 " SET updated_at = w.at,"
 "  failed_actions = CASE WHEN w.landed THEN 0 ELSE s.failed_actions END,"
 "  circuit_open_until = CASE WHEN w.landed THEN NULL"
-"   ELSE least(s.circuit_open_until, w.circuit_latest) END"
-" FROM unnest($1::bigint[], $2::timestamptz[], $3::boolean[],"
-"  $4::timestamptz[]) AS w(id, at, landed, circuit_latest)"
+"   WHEN s.circuit_open_until > w.circuit_latest THEN w.circuit_latest"
+"   ELSE s.circuit_open_until END,"
+"  known_desired = w.known_desired, known_version = w.known_version,"
+"  lost_desired = coalesce(w.lost_desired, s.lost_desired),"
+"  lost_at = CASE WHEN w.lost_desired IS NULL THEN s.lost_at ELSE w.at END,"
+"  suspended = s.suspended OR w.pause IS NOT NULL,"
+"  suspended_direction = CASE WHEN w.pause IS NULL"
+"   THEN s.suspended_direction ELSE 'both' END,"
+"  suspended_until = CASE WHEN w.pause IS NULL THEN s.suspended_until END,"
+"  suspended_reason = coalesce(w.pause, s.suspended_reason),"
+"  suspended_by = CASE WHEN w.pause IS NULL THEN s.suspended_by"
+"   ELSE current_user END"
+" FROM (SELECT w.id, w.at, w.landed, w.circuit_latest, w.known_desired,"
+"   w.known_version, w.lost_desired,"
+"   CASE WHEN o.suspended AND o.suspended_direction = 'both'"
+"    AND o.suspended_until IS NULL THEN NULL ELSE w.pause END AS pause"
+"  FROM unnest($1::bigint[], $2::timestamptz[], $3::boolean[],"
+"   $4::timestamptz[], $5::integer[], $6::bigint[], $7::integer[],"
+"   $8::text[])"
+"   AS w(id, at, landed, circuit_latest, known_desired, known_version,"
+"        lost_desired, pause)"
+"  JOIN qpsscale.state o ON o.resource_group_id = w.id) w"
 " WHERE s.resource_group_id = w.id";
 
-static StorePlan watch_plan = {watch_sql, 4,
-{INT8OID, TIMESTAMPTZOID, BOOLOID, TIMESTAMPTZOID}, NULL};
+static StorePlan watch_plan = {watch_sql, 8,
+	{INT8OID, TIMESTAMPTZOID, BOOLOID, TIMESTAMPTZOID, INT4OID, INT8OID,
+INT4OID, TEXTOID}, NULL};
 
 /* An answer was lost, but the cloud did it. */
 static bool
@@ -48,11 +72,44 @@ circuit_latest(const QpsscaleGroup *group)
 	return group->decided_at + QS_CIRCUIT_LONGEST_US;
 }
 
+/* The desired capacity that is to be compared with next time. */
+static int
+known_desired(const QpsscaleGroup *group)
+{
+	const QsCapacity *capacity = &group->target.capacity;
+
+	if (!capacity->known)
+		return group->watch.known_version == group->version ?
+			group->watch.known_desired : QS_UNKNOWN;
+	return capacity->desired >= 0 ? capacity->desired : QS_UNKNOWN;
+}
+
+/* A call that may have been made, and that the cloud did not show in time. */
+static bool
+gave_up_a_call(const QpsscaleGroup *group)
+{
+	const GroupActivity *open = &group->open;
+
+	return open->resolved == ACTIVITY_FAILED &&
+		(open->status == ACTIVITY_REQUESTED ||
+		 open->status == ACTIVITY_UNKNOWN);
+}
+
+static bool
+pauses(const QpsscaleGroup *group)
+{
+	return qpsscale_changed_by_others(group) &&
+		group->policy.on_foreign_change == QS_FOREIGN_PAUSE;
+}
+
 static bool
 must_be_written(const QpsscaleGroup *group)
 {
 	return (landed(group) && group->watch.failed_actions > 0) ||
-		group->circuit_open_until > circuit_latest(group);
+		group->circuit_open_until > circuit_latest(group) ||
+		group->watch.known_desired != known_desired(group) ||
+		group->watch.known_version != group->version ||
+		gave_up_a_call(group) || pauses(group);
 }
 
 void
@@ -71,6 +128,13 @@ qpsscale_store_watch(StoreBatch *batch)
 		store_put_time(&rows, group->decided_at);
 		store_put_bool(&rows, landed(group));
 		store_put_time(&rows, circuit_latest(group));
+		store_put_count(&rows, known_desired(group));
+		store_put_int64(&rows, group->version);
+		store_put_count(&rows, gave_up_a_call(group) ?
+						group->open.desired : QS_UNKNOWN);
+		store_put_text(&rows, pauses(group) ?
+					   psprintf("desired capacity was changed from %d to %d by somebody else",
+								group->change.from, group->change.to) : NULL);
 	}
 	(void) store_rows_run(&rows);
 }
