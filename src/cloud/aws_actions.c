@@ -67,6 +67,7 @@ qs_aws_ask_activities(QsArena *arena, const QsBatch *batch, QsTarget *target,
 		.last_scale_up_at = QS_NEVER,
 		.last_scale_down_at = QS_NEVER,
 		.last_any_at = QS_NEVER,
+		.newest_at = QS_NEVER,
 	};
 	call = call_for_one(arena, batch, QS_CALL_ACTIVITIES, target,
 						"DescribeScalingActivities", more, 1, now_us, error);
