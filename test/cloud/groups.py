@@ -9,7 +9,8 @@ import json
 import time
 
 NEVER = float("inf")
-MAX_HISTORY = 1000              # changes and activities that a group keeps
+MAX_ACTIVITIES = 1000           # that a group keeps
+MAX_HISTORY = 100000            # changes of which it keeps a record
 
 LIFECYCLES = ("Active", "InActive", "Deleting", "Locked", "CoolingDown",
               "Unknown", "Error")
@@ -325,7 +326,7 @@ class Group:
         self.activities.append(Activity(
             self._activity_id(), delta, now, due, result, "Manual", cause,
             [i.id for i in instances], before))
-        del self.activities[:-MAX_HISTORY]
+        del self.activities[:-MAX_ACTIVITIES]
         self.next_due = min(self.next_due, due)
         self._json = None
         self.advance(now)

@@ -18,7 +18,7 @@ use Exporter qw(import);
 use Time::HiRes qw(time);
 
 our @EXPORT = qw(reload_with memory_kb descriptors libraries_of held_by
-  restart_worker seconds_for state_of_process);
+  restart_worker seconds_for state_of_process processes_below);
 
 # Settings take effect as an administrator would make them do so.
 sub reload_with
@@ -79,6 +79,28 @@ sub state_of_process
 	return '' unless -r "/proc/$pid/stat";
 	my ($state) = _slurp("/proc/$pid/stat") =~ /\) (\S)/;
 	return $state;
+}
+
+# The children of a process, as pid => title; of a postmaster these are all
+# the processes of a server, also when nobody can connect.
+sub processes_below
+{
+	my ($parent) = @_;
+	my %found;
+
+	opendir(my $directory, '/proc') or die "/proc: $!\n";
+	foreach my $pid (grep { /^\d+$/ } readdir $directory)
+	{
+		# any of them may go away while we look
+		open(my $file, '<', "/proc/$pid/stat") or next;
+		my $line = <$file> // '';
+		my ($above) = $line =~ /\) \S (\d+)/ or next;
+		next if $above != $parent;
+		open($file, '<', "/proc/$pid/cmdline") or next;
+		local $/;
+		($found{$pid} = <$file> // '') =~ tr/\0/ /;
+	}
+	return %found;
 }
 
 # What a backend holds that could stop others: transaction, snapshot, locks

@@ -75,9 +75,11 @@ sub order
 sub ask
 {
 	my ($node, $sql) = @_;
-	my ($rc, $out) = $node->psql('postgres', $sql, timeout => 30);
+	my ($rc, $out);
 
-	return $rc == 0 ? $out : undef;
+	# it dies where psql ends before it has read the question
+	eval { ($rc, $out) = $node->psql('postgres', $sql, timeout => 30); };
+	return defined $rc && $rc == 0 ? $out : undef;
 }
 
 # How often the server has ended all its processes and begun anew.
