@@ -980,6 +980,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	databases text := pg_catalog.current_setting('qpsscale.databases', true);
+	worker_role record;
 BEGIN
 	IF pg_catalog.pg_is_in_recovery() THEN
 		problem := 'in recovery: standby';
@@ -1013,6 +1014,25 @@ BEGIN
 	IF NOT pg_catalog.current_setting('qpsscale.enabled')::boolean THEN
 		problem := 'disabled: qpsscale.enabled is off';
 		hint := 'ALTER SYSTEM RESET qpsscale.enabled; SELECT pg_reload_conf();';
+		RETURN NEXT;
+	END IF;
+	SELECT s.name, r.rolsuper AS is_superuser, r.rolcanlogin AS can_log_in,
+		pg_catalog.has_table_privilege(r.oid, 'qpsscale.activities', 'INSERT')
+			AS has_level
+	INTO worker_role
+	FROM pg_catalog.current_setting('qpsscale.worker_role') AS s (name)
+	LEFT JOIN pg_catalog.pg_roles r ON r.rolname = s.name;
+	IF worker_role.name = '' OR worker_role.is_superuser THEN
+		problem := 'worker role: workers run as a superuser';
+		hint := 'CREATE ROLE qpsscale_worker LOGIN; SELECT qpsscale_grant(''qpsscale_worker'', ''worker''); ALTER SYSTEM SET qpsscale.worker_role = ''qpsscale_worker''; SELECT pg_reload_conf();';
+		RETURN NEXT;
+	ELSIF worker_role.can_log_in IS NOT TRUE THEN
+		problem := 'worker role: it does not exist or may not log in';
+		hint := pg_catalog.format('CREATE or ALTER ROLE %I LOGIN; SELECT pg_reload_conf();', worker_role.name);
+		RETURN NEXT;
+	ELSIF NOT worker_role.has_level THEN
+		problem := 'worker role: it has not what a worker needs';
+		hint := pg_catalog.format('SELECT qpsscale_grant(%L, %L);', worker_role.name, 'worker');
 		RETURN NEXT;
 	END IF;
 	IF NOT qpsscale.is_armed() THEN

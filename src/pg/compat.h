@@ -106,4 +106,15 @@ qpsscale_may_create_in_tablespace(Oid tablespace)
 	((control)->sync_standbys_defined)
 #endif
 
+static inline bool
+qpsscale_may_connect(Oid database, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(DatabaseRelationId, database, role,
+						   ACL_CONNECT) == ACLCHECK_OK;
+#else
+	return pg_database_aclcheck(database, role, ACL_CONNECT) == ACLCHECK_OK;
+#endif
+}
+
 #endif							/* QPSSCALE_COMPAT_H */

@@ -650,6 +650,10 @@ qpsscale_cycle(const CycleRequest *request, CycleResult *result)
 	if (!qpsscale_store_load(&request->selection, &result->snapshot, &error))
 	{
 		log_step_error("read the groups", error);
+		if (error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE &&
+			error->hint == NULL)
+			error->hint = psprintf("SELECT qpsscale_grant('%s', 'worker'); gives the worker what it needs",
+								   qpsscale_worker_host->settings->worker_role);
 		return fail(result, error->sqlerrcode, error->message, error->hint);
 	}
 	if (!check_extension(&result->snapshot, result))

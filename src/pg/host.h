@@ -67,6 +67,7 @@ typedef struct QpsscaleSettings
 	char	   *secrets_dir;
 	char	   *ca_file;
 	char	   *host_id;		/* "" = machine id */
+	char	   *worker_role;	/* "" = bootstrap superuser */
 	char	   *region;			/* of groups whose account names none; "" */
 	bool		detailed_logging;	/* log every decision */
 	int			log_level;		/* elog level from which the worker logs */
@@ -176,6 +177,7 @@ typedef struct QpsscaleLaunch
 	int			slot;			/* resident: index into shared->slots */
 	char		database_name[NAMEDATALEN]; /* resident */
 	Oid			database;		/* one-shot */
+	Oid			role;			/* one-shot; InvalidOid = bootstrap superuser */
 	dsm_handle	request;		/* one-shot */
 } QpsscaleLaunch;
 

@@ -278,6 +278,14 @@ ward_has_ended(int slot)
 	return true;
 }
 
+/* A worker that could not connect has left the reason in its state. */
+static bool
+says_why(const char *state)
+{
+	return strcmp(state, QPSSCALE_STATE_NO_DATABASE) == 0 ||
+		strcmp(state, QPSSCALE_STATE_NO_ROLE) == 0;
+}
+
 /*
  * How long to wait before the next start.  What the worker left in its slot
  * tells a failure from a database that has nothing for us yet, and from files
@@ -300,7 +308,7 @@ delay_after_end(int slot, TimestampTz now)
 		ward->backoff_ms = 0;
 		return LAST_BACKOFF_MS;
 	}
-	if (strcmp(state, QPSSCALE_STATE_NO_DATABASE) != 0)
+	if (!says_why(state))
 		qpsscale_slot_write(slot, QPSSCALE_STATE_NOT_RUNNING, NULL);
 	if (TimestampDifferenceExceeds(ward->started_at, now, SHORT_LIFE_MS))
 	{
@@ -332,7 +340,7 @@ note_end_for_command(int slot)
 	char		state[sizeof(((QpsscaleWorkerStats *) 0)->state)];
 
 	qpsscale_slot_read(slot, NULL, state, NULL);
-	if (strcmp(state, QPSSCALE_STATE_NO_DATABASE) != 0)
+	if (!says_why(state))
 		qpsscale_slot_write(slot, QPSSCALE_STATE_NOT_RUNNING, NULL);
 	wards[slot].backoff_ms = 0;
 }

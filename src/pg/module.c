@@ -189,27 +189,33 @@ static emit_log_hook_type previous_log_hook = NULL;
 static int	slot_to_note = -1;
 
 /*
- * A worker of a database that does not exist ends in the middle of connecting,
- * with nothing but a message; it says so in its slot too, for the launcher and
- * for stat_worker.
+ * A worker whose database does not exist, or whose role does not or may not
+ * connect, ends in the middle of connecting, with nothing but a message; it
+ * says so in its slot too, for the launcher and for stat_worker.
  */
 static void
-note_missing_database(ErrorData *error)
+note_refused_connection(ErrorData *error)
 {
 	if (error->elevel == FATAL &&
 		error->sqlerrcode == ERRCODE_UNDEFINED_DATABASE)
 		qpsscale_slot_write(slot_to_note, QPSSCALE_STATE_NO_DATABASE,
 							error->message);
+	if (error->elevel == FATAL &&
+		(error->sqlerrcode == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION ||
+		 error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE))
+		qpsscale_slot_write(slot_to_note, QPSSCALE_STATE_NO_ROLE,
+							psprintf("%s; hint: mend the role or qpsscale.worker_role, then reload",
+									 error->message));
 	if (previous_log_hook)
 		previous_log_hook(error);
 }
 
 static void
-watch_for_missing_database(int slot)
+watch_for_refused_connection(int slot)
 {
 	slot_to_note = slot;
 	previous_log_hook = emit_log_hook;
-	emit_log_hook = note_missing_database;
+	emit_log_hook = note_refused_connection;
 }
 
 /* A command that holds the database is no news. */
@@ -248,7 +254,7 @@ run_worker(bool resident)
 		proc_exit(0);
 	}
 	if (resident)
-		watch_for_missing_database(launch.slot);
+		watch_for_refused_connection(launch.slot);
 	run = load_worker_library(&launch);
 	run(qpsscale_host(), &launch);
 	proc_exit(0);

@@ -40,6 +40,7 @@
 #include "pg/compat.h"
 #include "pg/crash_points.h"
 #include "pg/oneshot.h"
+#include "pg/privileges.h"
 #include "pg/settings.h"
 #include "pg/shared.h"
 
@@ -384,6 +385,7 @@ describe_worker(BackgroundWorker *worker, const Call *call)
 
 	launch.resident = false;
 	launch.database = MyDatabaseId;
+	launch.role = qpsscale_worker_role();
 	launch.request = call_handle(call);
 
 	memset(worker, 0, sizeof(*worker));

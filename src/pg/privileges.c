@@ -1,6 +1,7 @@
 /*-------------------------------------------------------------------------
  * privileges.c
- *		What the caller may do to a group, and deletes it for who may.
+ *		What the caller may do to a group, deletes it for who may, and the
+ *		role of workers.
  *
  * The rule itself is qpsscale.may_act() in SQL, one for all.  A function of
  * ours that needs more rights than its caller has learns here who calls
@@ -11,8 +12,10 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -20,8 +23,11 @@
 #include "nodes/makefuncs.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
+#include "pg/compat.h"
 #include "pg/privileges.h"
+#include "pg/settings.h"
 
 PG_FUNCTION_INFO_V1(qpsscale_delete_group);
 
@@ -140,4 +146,40 @@ qpsscale_delete_group(PG_FUNCTION_ARGS)
 		elog(ERROR, "SPI_finish failed");
 	SetUserIdAndSecContext(caller, context);
 	PG_RETURN_VOID();
+}
+
+static void
+refuse_role(const char *name, const char *why, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("no qpsscale worker can run as role \"%s\", which qpsscale.worker_role names",
+					name),
+			 errdetail_internal("%s", why),
+			 errhint("%s", hint)));
+}
+
+Oid
+qpsscale_worker_role(void)
+{
+	const char *name = qpsscale_settings.worker_role;
+	HeapTuple	tuple;
+	Oid			role;
+	bool		may_log_in;
+
+	if (name == NULL || name[0] == '\0')
+		return InvalidOid;
+	tuple = SearchSysCache1(AUTHNAME, CStringGetDatum(name));
+	if (!HeapTupleIsValid(tuple))
+		refuse_role(name, "It does not exist.",
+					"Create it with LOGIN, give it the level worker with qpsscale_grant(), or set another.");
+	role = ((Form_pg_authid) GETSTRUCT(tuple))->oid;
+	may_log_in = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+	ReleaseSysCache(tuple);
+	if (!may_log_in)
+		refuse_role(name, "It may not log in.", "ALTER ROLE ... LOGIN.");
+	if (!qpsscale_may_connect(MyDatabaseId, role))
+		refuse_role(name, "It may not connect to this database.",
+					"GRANT CONNECT ON DATABASE ... TO the role.");
+	return role;
 }

@@ -23,6 +23,7 @@
  *	secrets_dir			''			absolute path	-	(superuser)
  *	ca_file				''			absolute path	-	(superuser)
  *	host_id				''			128 characters	-	(superuser)
+ *	worker_role			''			63 characters	-
  *	region				''			a region name	REGION
  *	detailed_logging	off							ENABLE_DETAILED_LOGGING
  *	log_level			info						LOG_LEVEL
@@ -291,6 +292,18 @@ check_host_id(char **newval, void **extra, GucSource source)
 }
 
 static bool
+check_worker_role(char **newval, void **extra, GucSource source)
+{
+	if (strlen(*newval) >= NAMEDATALEN)
+	{
+		GUC_check_errdetail("The name of a role must be shorter than %d bytes.",
+							NAMEDATALEN);
+		return false;
+	}
+	return true;
+}
+
+static bool
 check_region(char **newval, void **extra, GucSource source)
 {
 	if ((*newval)[0] != '\0' && !qpsscale_valid_region(*newval))
@@ -425,6 +438,13 @@ define_security(void)
 {
 	QpsscaleSettings *s = &qpsscale_settings;
 
+	define_string("qpsscale.worker_role", &s->worker_role, "", 0,
+				  check_worker_role,
+				  "Role as which workers connect.",
+				  "It must be able to log in and have the level worker "
+				  "(qpsscale_grant); no more than that is needed. Empty means "
+				  "the bootstrap superuser. A worker that runs starts anew "
+				  "after its tick.");
 	define_string("qpsscale.allowed_hosts", &s->allowed_hosts, "",
 				  GUC_SUPERUSER_ONLY, check_allowed_hosts,
 				  "Hosts for which plain http and private addresses are allowed.",

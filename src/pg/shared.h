@@ -37,6 +37,7 @@ extern QpsscaleShared *qpsscale_shared;
 #define QPSSCALE_STATE_HELD			"held by a database command"
 #define QPSSCALE_STATE_NO_EXTENSION	"extension missing"
 #define QPSSCALE_STATE_NO_DATABASE	"database missing"
+#define QPSSCALE_STATE_NO_ROLE		"worker role refused"
 #define QPSSCALE_STATE_RESTART		"restart required"
 
 /* bgw_type of our processes that connect to a database. */

@@ -440,6 +440,16 @@ tick(void)
 	qpsscale_worker_state("idle");
 }
 
+/* What qpsscale.worker_role was when this process connected. */
+static char connected_role[NAMEDATALEN];
+
+static bool
+role_has_changed(void)
+{
+	return strcmp(connected_role,
+				  qpsscale_worker_host->settings->worker_role) != 0;
+}
+
 static void
 serve_database(void)
 {
@@ -451,12 +461,25 @@ serve_database(void)
 	ereport(qpsscale_elevel(LOG),
 			(errmsg("qpsscale worker for database \"%s\" started",
 					slot->database_name)));
+	if (connected_role[0] == '\0')
+		ereport(qpsscale_elevel(WARNING),
+				(errmsg("qpsscale worker for database \"%s\" runs as a superuser",
+						slot->database_name),
+				 errhint("Set qpsscale.worker_role to a role that has the level worker.")));
 	qpsscale_worker_state("idle");
 	for (;;)
 	{
 		int64		now_ms;
 
 		CHECK_FOR_INTERRUPTS();
+		/* between two cycles, so that no call is left without its outcome */
+		if (role_has_changed())
+		{
+			ereport(qpsscale_elevel(LOG),
+					(errmsg("qpsscale worker for database \"%s\" starts anew, as qpsscale.worker_role has changed",
+							slot->database_name)));
+			proc_exit(0);
+		}
 		serve_requests();
 		now_ms = qs_net_now_ms();
 		if (now_ms >= due_ms && settings->enabled)
@@ -492,16 +515,20 @@ start_slot(const QpsscaleLaunch *launch)
 	unlock_slot();
 }
 
-/* The role is the bootstrap superuser; settings of role and database are
- * overridden, as they must not be able to stop a cycle. */
+/* Settings of role and database are overridden, as they must not be able to
+ * stop a cycle. */
 static void
 connect_to_database(const QpsscaleLaunch *launch)
 {
+	strlcpy(connected_role, qpsscale_worker_host->settings->worker_role,
+			sizeof(connected_role));
 	if (launch->resident)
-		BackgroundWorkerInitializeConnection(launch->database_name, NULL, 0);
+		BackgroundWorkerInitializeConnection(launch->database_name,
+											 connected_role[0] == '\0' ?
+											 NULL : connected_role, 0);
 	else
 		BackgroundWorkerInitializeConnectionByOid(launch->database,
-												  InvalidOid, 0);
+												  launch->role, 0);
 	qpsscale_step_pin_settings(launch->resident ? 250 : 2000);
 	pgstat_report_appname("qpsscale");
 	pgstat_report_activity(STATE_IDLE, NULL);
