@@ -200,7 +200,11 @@ CREATE TABLE qpsscale.state (
 	known_desired integer,
 	known_version bigint,
 	lost_desired integer,
-	lost_at timestamptz
+	lost_at timestamptz,
+	held_instances integer CHECK (held_instances >= 0),
+	held_until timestamptz,
+	held_reason text,
+	held_by name
 ) WITH (fillfactor = 50);
 
 COMMENT ON TABLE qpsscale.state IS
@@ -247,6 +251,10 @@ COMMENT ON COLUMN qpsscale.state.suspended_until IS 'end of the suspension; NULL
 COMMENT ON COLUMN qpsscale.state.suspended_reason IS 'why it was suspended';
 COMMENT ON COLUMN qpsscale.state.suspended_by IS 'who suspended it';
 COMMENT ON COLUMN qpsscale.state.created_at IS 'when the row was made';
+COMMENT ON COLUMN qpsscale.state.held_instances IS 'number of instances that an operator holds the group at, within the limits, until held_until';
+COMMENT ON COLUMN qpsscale.state.held_until IS 'end of that hold';
+COMMENT ON COLUMN qpsscale.state.held_reason IS 'why it is held';
+COMMENT ON COLUMN qpsscale.state.held_by IS 'who holds it';
 
 ------------------------------------------------------------------------------
 -- Activities, evaluations, errors: the audit trail
@@ -411,7 +419,7 @@ COMMENT ON TABLE qpsscale.interventions IS
 COMMENT ON COLUMN qpsscale.interventions.id IS 'number, rising with time';
 COMMENT ON COLUMN qpsscale.interventions.resource_group_id IS 'the group; it may be gone since';
 COMMENT ON COLUMN qpsscale.interventions.made_at IS 'when';
-COMMENT ON COLUMN qpsscale.interventions.kind IS 'suspend, resume, set_capacity or reset_circuit';
+COMMENT ON COLUMN qpsscale.interventions.kind IS 'suspend, resume (which ends a hold too), set_capacity or reset_circuit';
 COMMENT ON COLUMN qpsscale.interventions.direction IS 'suspend: both, up or down';
 COMMENT ON COLUMN qpsscale.interventions.desired_capacity IS 'set_capacity: the number of instances';
 COMMENT ON COLUMN qpsscale.interventions.until IS 'end of the suspension or of the hold; NULL = none set';
@@ -768,6 +776,7 @@ SELECT
 	s.suspended_until,
 	s.suspended_reason,
 	s.circuit_open_until,
+	s.held_until,
 	NULL::text AS intervention,
 	CURRENT_USER::name AS actor
 FROM qpsscale.state s
@@ -782,6 +791,7 @@ COMMENT ON COLUMN qpsscale.own_state.suspended_direction IS 'both, up or down';
 COMMENT ON COLUMN qpsscale.own_state.suspended_until IS 'end of the suspension; NULL = until resumed';
 COMMENT ON COLUMN qpsscale.own_state.suspended_reason IS 'why it was suspended';
 COMMENT ON COLUMN qpsscale.own_state.circuit_open_until IS 'no action before this time, after repeated refusals';
+COMMENT ON COLUMN qpsscale.own_state.held_until IS 'end of the hold at a number set by hand';
 COMMENT ON COLUMN qpsscale.own_state.intervention IS 'set it to do something: suspend, resume or reset_circuit';
 COMMENT ON COLUMN qpsscale.own_state.actor IS 'you';
 
@@ -810,8 +820,14 @@ BEGIN
 				suspended_until = NULL,
 				suspended_reason = NULL,
 				suspended_by = NULL,
+				held_instances = NULL,
+				held_until = NULL,
+				held_reason = NULL,
+				held_by = NULL,
 				updated_at = pg_catalog.now()
-			WHERE s.resource_group_id = the_group AND s.suspended;
+			WHERE s.resource_group_id = the_group
+				AND (s.suspended
+					 OR s.held_until > pg_catalog.clock_timestamp());
 		WHEN NEW.intervention = 'reset_circuit' THEN
 			UPDATE qpsscale.state s
 			SET circuit_open_until = NULL,
@@ -893,6 +909,17 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION @extschema@.qpsscale_validate(bigint) IS
 	'tries everything a resource group needs, changing nothing: one row per check with status ok, warn or fail';
+
+/* All that can be wrong with an argument is told: not STRICT. */
+CREATE FUNCTION @extschema@.qpsscale_set_capacity(
+	group_id bigint, n integer, reason text,
+	hold_until timestamptz DEFAULT NULL)
+RETURNS jsonb
+AS 'MODULE_PATHNAME', 'qpsscale_set_capacity_by_hand'
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION @extschema@.qpsscale_set_capacity(bigint, integer, text, timestamptz) IS
+	'sets the desired capacity of a group by hand, within its limits and whatever holds it back else; hold_until keeps the number until then';
 
 ------------------------------------------------------------------------------
 -- Functions that only look at this server
@@ -1222,7 +1249,7 @@ BEGIN
 	END IF;
 	UPDATE qpsscale.own_state s
 	SET intervention = 'resume'
-	WHERE s.suspended
+	WHERE (s.suspended OR s.held_until > pg_catalog.clock_timestamp())
 		AND (group_id IS NULL OR s.resource_group_id = group_id);
 	GET DIAGNOSTICS touched = ROW_COUNT;
 	IF touched = 0 AND group_id IS NOT NULL
@@ -1236,7 +1263,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.qpsscale_resume(bigint) IS
-	'ends the suspension of one group or of all; returns how many groups were suspended';
+	'ends the suspension and the hold of one group or of all; returns how many groups were suspended or held';
 
 CREATE FUNCTION @extschema@.qpsscale_reset_circuit(group_id bigint)
 RETURNS boolean
@@ -1374,6 +1401,8 @@ DECLARE
 	load CONSTANT jsonb := explanation #> '{inputs,load}';
 	capacity CONSTANT jsonb := explanation #> '{inputs,capacity}';
 	proposal CONSTANT jsonb := explanation #> '{proposals,0}';
+	by_hand CONSTANT text := pg_catalog.jsonb_path_query_first(explanation,
+		'$.proposals[*] ? (@.source == "by_hand" || @.source == "held").instances') #>> '{}';
 	said text;
 BEGIN
 	IF (load ->> 'known')::boolean THEN
@@ -1401,9 +1430,12 @@ BEGIN
 	ELSIF proposal ->> 'source' LIKE 'threshold%' THEN
 		said := said || pg_catalog.format(' The thresholds ask for %s.',
 			proposal ->> 'instances');
-	ELSIF proposal IS NOT NULL THEN
-		said := said || pg_catalog.format(' The %s asks for %s.',
-			proposal ->> 'source', proposal ->> 'instances');
+	ELSIF proposal ->> 'source' = 'limit' THEN
+		said := said || pg_catalog.format(' The limit asks for %s.',
+			proposal ->> 'instances');
+	END IF;
+	IF by_hand IS NOT NULL THEN
+		said := said || pg_catalog.format(' An operator asked for %s.', by_hand);
 	END IF;
 	RETURN said;
 END
@@ -1736,6 +1768,7 @@ SELECT
 			OR s.suspended_until > pg_catalog.clock_timestamp()) THEN 'suspended'
 		WHEN s.circuit_open_until > pg_catalog.clock_timestamp() THEN 'circuit open'
 		WHEN s.consecutive_errors > 0 THEN 'failing'
+		WHEN s.held_until > pg_catalog.clock_timestamp() THEN 'held'
 		WHEN s.last_evaluated_at IS NULL THEN 'waiting'
 		WHEN g.dry_run OR s.last_dry_run THEN 'dry run'
 		ELSE 'live'
@@ -1772,7 +1805,7 @@ COMMENT ON VIEW qpsscale.status IS
 	'one line per resource group, for people';
 COMMENT ON COLUMN qpsscale.status.id IS 'resource group';
 COMMENT ON COLUMN qpsscale.status.name IS 'its name';
-COMMENT ON COLUMN qpsscale.status.status IS 'live, dry run, disabled, suspended, circuit open, failing or waiting';
+COMMENT ON COLUMN qpsscale.status.status IS 'live, dry run, disabled, suspended, circuit open, failing, held or waiting';
 COMMENT ON COLUMN qpsscale.status.qps IS 'load last seen';
 COMMENT ON COLUMN qpsscale.status.target_qps IS 'load that one instance should serve';
 COMMENT ON COLUMN qpsscale.status.in_service IS 'instances in service; empty when that was not asked since the group''s size changed';
@@ -1882,6 +1915,7 @@ FROM (VALUES
 	('FUNCTION @extschema@.qpsscale_suspend(bigint, text, timestamptz, text)', 'operator', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_resume(bigint)', 'operator', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_reset_circuit(bigint)', 'operator', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_set_capacity(bigint, integer, text, timestamptz)', 'operator', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_delete(bigint)', 'operator', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_arm(text[])', 'admin', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_grant(name, text)', 'admin', 'EXECUTE'),

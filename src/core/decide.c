@@ -44,6 +44,7 @@ typedef struct Thought
 	QsReason	hold;			/* the first that holds it back, so far */
 	int64_t		hold_until;
 	bool		ask_in_service;
+	bool		held;			/* target is an operator's number */
 } Thought;
 
 static bool
@@ -413,6 +414,18 @@ reason_of_dry_run(const QsPolicy *policy, QsReason reason)
 	return reason;
 }
 
+/* What an operator asked for takes the place of all that was thought. */
+static void
+think_held(Thought *t)
+{
+	t->target = qs_held_target(t->history, &t->limits, t->decision);
+	t->reason = t->history->by_hand ? QS_REASON_SET_BY_HAND : QS_REASON_HELD;
+	t->hold = QS_NO_REASON;
+	t->hold_until = QS_NEVER;
+	t->ask_in_service = false;
+	t->held = true;
+}
+
 /*
  * From where to go to what to do now.  Blockers are looked at in a dry run
  * too, so that it shows what would have happened.
@@ -429,10 +442,14 @@ conclude(Thought *t)
 	if (decision->wanted == QS_ACTION_NONE)
 		return;
 
-	to = qs_caps_apply(t->policy, base, t->target, decision);
+	to = t->held ? t->target :
+		qs_caps_apply(t->policy, base, t->target, decision);
 	to = qs_cloud_limits_apply(t->capacity, to, decision);
 	decision->scaling_amount = to > base ? to - base : base - to;
-	if (t->hold == QS_NO_REASON)
+	if (t->held && t->history->by_hand)
+		t->hold = qs_by_hand_blocker(t->policy, t->capacity, t->history,
+									 decision->wanted);
+	else if (t->hold == QS_NO_REASON)
 		t->hold = qs_first_blocker(t->policy, t->capacity, t->activity,
 								   t->history, t->now, decision->wanted,
 								   &t->hold_until);
@@ -454,7 +471,8 @@ conclude(Thought *t)
 			decision->reason = QS_REASON_DYNAMIC_LIMITED_SCALE_DOWN;
 	}
 	decision->reason = reason_of_dry_run(t->policy, decision->reason);
-	decision->needs_activities = !t->activity->asked;
+	decision->needs_activities = !t->activity->asked &&
+		!(t->held && t->history->by_hand);
 	decision->needs_in_service = t->ask_in_service;
 }
 
@@ -509,6 +527,7 @@ qs_decide(const QsPolicy *policy, const QsLoad *load,
 	t.hold = QS_NO_REASON;
 	t.hold_until = QS_NEVER;
 	t.ask_in_service = false;
+	t.held = false;
 	begin(&t);
 
 	if (!qs_capacity_usable(capacity))
@@ -530,6 +549,8 @@ qs_decide(const QsPolicy *policy, const QsLoad *load,
 		think_without_load(&t, data);
 	else
 		think_with_load(&t, data);
+	if (qs_is_held(history, now))
+		think_held(&t);
 	conclude(&t);
 }
 

@@ -97,6 +97,8 @@ typedef enum QsReason
 	QS_REASON_EXTENSION_DISABLED,	/* extension_disabled: qpsscale.enabled=off */
 	QS_REASON_ROW_LOCKED,		/* row_locked: set by the cycle */
 	QS_REASON_POLICY_CHANGED,	/* policy_changed: set by the cycle */
+	QS_REASON_HELD,				/* held: at an operator's number */
+	QS_REASON_SET_BY_HAND,		/* set_by_hand: qpsscale_set_capacity() */
 	QS_REASON_COUNT				/* not a reason */
 } QsReason;
 
@@ -203,6 +205,9 @@ typedef struct QsHistory
 	bool		suspended_up;	/* by an operator, and not expired */
 	bool		suspended_down;
 	int64_t		suspended_until;	/* QS_NEVER: no end set */
+	int			held_instances; /* an operator's number, used while */
+	int64_t		held_until;		/* now is before this; QS_NEVER: none */
+	bool		by_hand;		/* the operator asks for it just now */
 } QsHistory;
 
 typedef struct QsProposal

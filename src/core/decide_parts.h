@@ -3,8 +3,8 @@
  *		What the files that make up decide() share; nobody else includes it.
  *
  * decide.c holds the order of thought; limits.c what may be written at all;
- * stabilization.c the memory of recommendations; blockers.c what forbids an
- * action now.  All of it is pure: no clock, no memory, no I/O.
+ * stabilization.c the memory of recommendations; held.c what an operator asked
+ * for; blockers.c what forbids an action now.  All of it is pure: no clock, no memory, no I/O.
  *-------------------------------------------------------------------------
  */
 #ifndef QS_DECIDE_PARTS_H
@@ -86,6 +86,16 @@ extern QsReason qs_first_blocker(const QsPolicy *policy,
 extern int64_t qs_cooldowns_end(const QsPolicy *policy,
 								const QsCloudActivity *activity,
 								const QsHistory *history, int64_t now);
+
+/* held.c */
+
+extern bool qs_is_held(const QsHistory *history, int64_t now);
+extern int	qs_held_target(const QsHistory *history, const QsLimits *limits,
+						   QsDecision *decision);
+extern QsReason qs_by_hand_blocker(const QsPolicy *policy,
+								   const QsCapacity *capacity,
+								   const QsHistory *history,
+								   QsAction wanted);
 
 /*
  * Times are saturated, not wrapped: a garbage time that came out of a row or

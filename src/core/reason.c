@@ -229,6 +229,16 @@ static const ReasonText reasons[QS_REASON_COUNT] = {
 		"The policy was changed while the group was being evaluated; the next"
 		" evaluation uses the new one, so wait."
 	},
+	[QS_REASON_HELD] = {
+		"held",
+		"An operator keeps the group at a number of instances; wait until"
+		" blocked_until, or call qpsscale_resume or qpsscale_set_capacity."
+	},
+	[QS_REASON_SET_BY_HAND] = {
+		"set_by_hand",
+		"An operator set the number of instances with qpsscale_set_capacity;"
+		" nothing is to be done."
+	},
 };
 
 const char *

@@ -20,6 +20,7 @@
 #include "pg/crash_points.h"
 #include "pg/cycle.h"
 #include "pg/explain.h"
+#include "pg/intervention.h"
 #include "pg/observe.h"
 #include "pg/resolution.h"
 #include "pg/worker.h"
@@ -310,6 +311,22 @@ log_step_error(const char *what, ErrorData *error)
 			 errmsg("qpsscale could not %s: %s", what, error->message)));
 }
 
+/* An operator's number that cannot be set is not even recorded. */
+static int
+leave_refused(Cycle *cycle, QpsscaleGroup **groups, int n)
+{
+	int			left = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (qpsscale_intervention_refused(groups[i]))
+			enter(cycle, groups[i], STAGE_FINISHED);
+		else
+			groups[left++] = groups[i];
+	}
+	return left;
+}
+
 static void
 intend(Cycle *cycle)
 {
@@ -324,6 +341,8 @@ intend(Cycle *cycle)
 			enter(cycle, groups[i], STAGE_FINISHED);
 		return;
 	}
+	if (cycle->request->by_hand != NULL)
+		n = leave_refused(cycle, groups, n);
 	qpsscale_worker_state("writing decisions");
 	if (!qpsscale_store_intend(groups, n, cycle->settings->metric_period_s,
 							   &durable, &error))
@@ -547,6 +566,8 @@ prepare_group(Cycle *cycle, QpsscaleGroup *group, HTAB *accounts)
 	group->target.capacity.in_service = QS_UNKNOWN;
 	group->provider = qs_provider_by_name(group->provider_name);
 	complete_policy(cycle, group);
+	if (cycle->request->by_hand != NULL)
+		qpsscale_intervene(group, cycle->request->by_hand);
 
 	account_key(&key, group->owner, group->account_name);
 	entry = hash_search(accounts, &key, HASH_FIND, NULL);

@@ -18,6 +18,8 @@ typedef struct CycleRequest
 	bool		dry_run;		/* can only make things safer */
 	bool		fresh;			/* ask the load even if no newer is published */
 	bool		validate;		/* ask everything, write nothing */
+	const QpsscaleByHand *by_hand;	/* an operator's number, for one group;
+									 * NULL = decide */
 } CycleRequest;
 
 typedef struct CycleResult

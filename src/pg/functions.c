@@ -32,6 +32,7 @@
 PG_FUNCTION_INFO_V1(qpsscale_evaluate_all);
 PG_FUNCTION_INFO_V1(qpsscale_evaluate_group);
 PG_FUNCTION_INFO_V1(qpsscale_validate_group);
+PG_FUNCTION_INFO_V1(qpsscale_set_capacity_by_hand);
 PG_FUNCTION_INFO_V1(qpsscale_stat_worker_rows);
 PG_FUNCTION_INFO_V1(qpsscale_host_identity);
 PG_FUNCTION_INFO_V1(qpsscale_is_preloaded);
@@ -222,6 +223,81 @@ qpsscale_validate_group(PG_FUNCTION_ARGS)
 	spec.dry_run = true;
 	call_worker(fcinfo, &spec, put_check, types, CHECK_COLUMNS);
 	return (Datum) 0;
+}
+
+static void
+keep_result(void *context, const char *json)
+{
+	*(Datum *) context = parse_jsonb(json);
+}
+
+static char *
+reason_argument(FunctionCallInfo fcinfo, int argument, Size most)
+{
+	char	   *reason = PG_ARGISNULL(argument) ? "" :
+		text_to_cstring(PG_GETARG_TEXT_PP(argument));
+
+	if (reason[strspn(reason, " \t\r\n")] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a reason is needed"),
+				 errhint("Say for those who look at the group later why you set it by hand.")));
+	if (strlen(reason) >= most)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the reason is too long"),
+				 errhint("At most %zu bytes are kept.", most - 1)));
+	return reason;
+}
+
+static TimestampTz
+hold_argument(FunctionCallInfo fcinfo, int argument)
+{
+	TimestampTz until = PG_ARGISNULL(argument) ? 0 :
+		PG_GETARG_TIMESTAMPTZ(argument);
+
+	if (until != 0 && until <= GetCurrentTimestamp())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the number would be held until a time in the past"),
+				 errhint("Give a later time, or none to let the load decide again after the cooldown.")));
+	return until;
+}
+
+/*
+ * qpsscale_set_capacity(group_id bigint, n integer, reason text,
+ *						 hold_until timestamptz)
+ */
+Datum
+qpsscale_set_capacity_by_hand(PG_FUNCTION_ARGS)
+{
+	QpsscaleCallSpec spec = {0};
+	QpsscaleByHand by_hand = {0};
+	Datum		result = (Datum) 0;
+
+	if (PG_ARGISNULL(1) || PG_GETARG_INT32(1) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the number of instances must be 0 or more")));
+	by_hand.instances = PG_GETARG_INT32(1);
+	strlcpy(by_hand.reason, reason_argument(fcinfo, 2, sizeof(by_hand.reason)),
+			sizeof(by_hand.reason));
+	by_hand.hold_until = hold_argument(fcinfo, 3);
+	strlcpy(by_hand.made_by, GetUserNameFromId(GetUserId(), false),
+			NAMEDATALEN);
+	strlcpy(by_hand.session_by, GetUserNameFromId(GetSessionUserId(), false),
+			NAMEDATALEN);
+
+	spec.function = "qpsscale_set_capacity";
+	spec.kind = QPSSCALE_REQUEST_SET_CAPACITY;
+	spec.group_id = group_argument(fcinfo, 0);
+	spec.by_hand = &by_hand;
+	qpsscale_call(&spec, keep_result, &result);
+	if (result == (Datum) 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("the qpsscale worker sent no result")));
+	PG_RETURN_DATUM(result);
 }
 
 /* ---- functions that look at this server ---- */

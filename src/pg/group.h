@@ -16,6 +16,7 @@
 #include "core/decide.h"
 #include "core/foreign.h"
 #include "datatype/timestamp.h"
+#include "pg/host.h"
 
 /* core/ counts microseconds from 1970, PostgreSQL from 2000. */
 #define QPSSCALE_EPOCH_SHIFT \
@@ -165,6 +166,12 @@ typedef struct QpsscaleGroup
 	const char *error_source;	/* NULL = no error in this cycle */
 	const char *error_message;
 	QsError		error;
+
+	/* an operator's number instead of what the load asks for */
+	const QpsscaleByHand *by_hand;	/* NULL: nobody asked */
+	int			refused_sqlstate;	/* 0, or why nothing of it was begun */
+	const char *refused_message;
+	const char *refused_hint;
 
 	/* outcome */
 	int64		evaluation_id;	/* 0 = verdict unchanged */

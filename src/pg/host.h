@@ -76,8 +76,19 @@ typedef struct QpsscaleSettings
 typedef enum QpsscaleRequestKind
 {
 	QPSSCALE_REQUEST_EVALUATE,
-	QPSSCALE_REQUEST_VALIDATE
+	QPSSCALE_REQUEST_VALIDATE,
+	QPSSCALE_REQUEST_SET_CAPACITY
 } QpsscaleRequestKind;
+
+/* What an operator asks for with qpsscale_set_capacity(). */
+typedef struct QpsscaleByHand
+{
+	int			instances;
+	TimestampTz hold_until;		/* 0 = do not hold; may be infinity */
+	char		made_by[NAMEDATALEN];	/* the role that asks */
+	char		session_by[NAMEDATALEN];	/* the role that logged in */
+	char		reason[512];	/* in the database's encoding */
+} QpsscaleByHand;
 
 /*
  * One call of qpsscale_evaluate() and its kin, in a DSM segment that the
@@ -98,6 +109,7 @@ typedef struct QpsscaleRequest
 	bool		all_groups;		/* else group_id */
 	int64		group_id;
 	bool		dry_run;		/* true: nothing is called that changes */
+	QpsscaleByHand by_hand;		/* of SET_CAPACITY */
 	Size		queue_offset;	/* of the shm_mq from the segment's start */
 } QpsscaleRequest;
 

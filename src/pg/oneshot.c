@@ -142,6 +142,8 @@ open_call(Call *call)
 	request->all_groups = call->spec->all_groups;
 	request->group_id = call->spec->group_id;
 	request->dry_run = call->spec->dry_run;
+	if (call->spec->by_hand != NULL)
+		request->by_hand = *call->spec->by_hand;
 	request->queue_offset = QUEUE_OFFSET;
 
 	/* The sender sets itself: we do not know yet which process it will be. */

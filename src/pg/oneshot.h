@@ -20,6 +20,7 @@ typedef struct QpsscaleCallSpec
 	bool		all_groups;
 	int64		group_id;		/* unless all_groups; the caller sees it */
 	bool		dry_run;
+	const QpsscaleByHand *by_hand;	/* of SET_CAPACITY */
 } QpsscaleCallSpec;
 
 /*

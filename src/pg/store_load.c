@@ -60,6 +60,7 @@ static const char groups_sql[] =
 "  s.last_scale_up_at, s.last_scale_down_at, s.last_action_at,"
 "  s.recommended_until, s.recommended, s.circuit_open_until,"
 "  s.suspended, s.suspended_direction, s.suspended_until,"
+"  s.held_instances, s.held_until,"
 "  s.consecutive_errors, s.last_evaluated_at,"
 "  s.last_action, s.last_reason, s.last_blocker, s.last_desired,"
 "  s.last_dry_run, s.latest_capacity, s.latest_total, s.latest_in_service,"
@@ -258,6 +259,21 @@ read_suspension(Row *row, QpsscaleGroup *group, TimestampTz now)
 		(direction == NULL || strcmp(direction, "up") != 0);
 }
 
+/* Until infinity is until somebody ends it. */
+static void
+read_held(Row *row, QsHistory *history)
+{
+	int			instances = next_int32(row, QS_UNKNOWN);
+	TimestampTz until = next_int64(row, 0);
+
+	history->held_instances = instances;
+	if (instances == QS_UNKNOWN || until == 0 || TIMESTAMP_IS_NOBEGIN(until))
+		history->held_until = QS_NEVER;
+	else
+		history->held_until = TIMESTAMP_IS_NOEND(until) ? INT64_MAX :
+			qpsscale_unix_us(until);
+}
+
 static void
 read_history(Row *row, QpsscaleGroup *group, TimestampTz now)
 {
@@ -281,6 +297,7 @@ read_history(Row *row, QpsscaleGroup *group, TimestampTz now)
 	history->circuit_open_until = group->circuit_open_until == 0 ? QS_NEVER :
 		qpsscale_unix_us(group->circuit_open_until);
 	read_suspension(row, group, now);
+	read_held(row, history);
 }
 
 static void

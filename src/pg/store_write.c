@@ -11,6 +11,7 @@
  *	 change		the rest: all columns, and a row in evaluations
  *	 reasons	activities learn which evaluation explains them
  *	 watch		what is remembered of earlier actions, where it changed
+ *	 intervene	what an operator asked for by hand, if this is about that
  *	 errors		errors that are new
  * Transaction 3 (record) writes the outcome of the calls.
  *
@@ -27,6 +28,7 @@
 #include "miscadmin.h"
 #include "pg/crash_points.h"
 #include "pg/explain.h"
+#include "pg/intervention.h"
 #include "pg/json_writer.h"
 #include "pg/step.h"
 #include "pg/store_parts.h"
@@ -114,6 +116,7 @@ intend_substep(void *argument)
 	qpsscale_store_changed(batch);
 	qpsscale_store_reasons(batch);
 	qpsscale_store_watch(batch);
+	qpsscale_store_interventions(batch);
 	qpsscale_store_errors(batch);
 	QPSSCALE_CRASH_POINT(intent_inserted);
 }

@@ -25,6 +25,7 @@
 #include "pg/crash_points.h"
 #include "pg/cycle.h"
 #include "pg/explain.h"
+#include "pg/intervention.h"
 #include "pg/observe.h"
 #include "pg/step.h"
 #include "pg/validate.h"
@@ -272,6 +273,20 @@ answer_evaluate(Answer *answer, const CycleResult *result)
 	}
 }
 
+static bool
+answer_by_hand(Answer *answer, QpsscaleGroup *group)
+{
+	/* the intent's transaction may have found more that forbids it */
+	if (qpsscale_intervention_refused(group))
+	{
+		send_error(answer, group->refused_sqlstate, group->refused_message,
+				   group->refused_hint);
+		return false;
+	}
+	send_row(answer, qpsscale_intervention_result(group));
+	return true;
+}
+
 static void
 answer_validate(Answer *answer, const CycleResult *result)
 {
@@ -301,6 +316,8 @@ answer_request(Answer *answer, const QpsscaleRequest *request)
 	cycle.dry_run = request->dry_run;
 	cycle.fresh = true;
 	cycle.validate = request->kind == QPSSCALE_REQUEST_VALIDATE;
+	if (request->kind == QPSSCALE_REQUEST_SET_CAPACITY)
+		cycle.by_hand = &request->by_hand;
 
 	if (!qpsscale_cycle(&cycle, &result))
 	{
@@ -319,8 +336,10 @@ answer_request(Answer *answer, const QpsscaleRequest *request)
 	QPSSCALE_CRASH_POINT(answering);
 	if (cycle.validate)
 		answer_validate(answer, &result);
-	else
+	else if (cycle.by_hand == NULL)
 		answer_evaluate(answer, &result);
+	else if (!answer_by_hand(answer, &result.snapshot.groups[0]))
+		return;
 	send_message(answer, "d", 1);
 	QPSSCALE_CRASH_POINT(answered);
 }
@@ -437,7 +456,6 @@ tick(void)
 		qpsscale_worker_state("extension missing");
 		proc_exit(0);
 	}
-	qpsscale_worker_state("idle");
 }
 
 /* What qpsscale.worker_role was when this process connected. */
@@ -490,11 +508,9 @@ serve_database(void)
 						 now_ms + settings->interval_ms / 2);
 		}
 		else if (now_ms >= due_ms)
-		{
-			qpsscale_worker_state("disabled");
 			due_ms = now_ms + settings->interval_ms;
-		}
-		beat();
+		/* after a tick, a request or a reload alike */
+		qpsscale_worker_state(settings->enabled ? "idle" : "disabled");
 		now_ms = qs_net_now_ms();
 		/* a shorter interval or a switch-on counts at once */
 		due_ms = Max(earliest_ms, Min(due_ms, now_ms + settings->interval_ms));

@@ -94,6 +94,9 @@ static const Field fields[] = {
 	FIELD(history, suspended_up, FIELD_BOOL),
 	FIELD(history, suspended_down, FIELD_BOOL),
 	FIELD(history, suspended_until, FIELD_TIME),
+	FIELD(history, held_instances, FIELD_COUNT),
+	FIELD(history, held_until, FIELD_TIME),
+	FIELD(history, by_hand, FIELD_BOOL),
 	{"now", FIELD_TIME, offsetof(World, now)},
 };
 

@@ -516,6 +516,7 @@ sub check_sqlstates
 		  "BEGIN; INSERT INTO qpsscale.resource_groups (id, account, alb_id, asg_id, target_qps) VALUES (77, 'prod', 'a', 'b', 1); SELECT qpsscale_evaluate(77);",
 		'P0002' => 'SELECT qpsscale_evaluate(4711)',
 		'22004' => 'SELECT qpsscale_evaluate(NULL::bigint)',
+		'22003' => "SELECT qpsscale_set_capacity(1, 1000, 'too many')",
 		'22023' => "SELECT qpsscale_suspend(direction => 'left')",
 		'HV00D' => "ALTER SERVER prod OPTIONS (ADD colour 'red')",
 		'23505' =>

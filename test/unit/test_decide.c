@@ -117,6 +117,9 @@ static const Word given_words[] = {
 	{"suspended_up", FLAG, IN(history.suspended_up)},
 	{"suspended_down", FLAG, IN(history.suspended_down)},
 	{"suspended_until", TIME, IN(history.suspended_until)},
+	{"held", COUNT, IN(history.held_instances)},
+	{"held_until", TIME, IN(history.held_until)},
+	{"by_hand", FLAG, IN(history.by_hand)},
 };
 
 #define OUT(field)	offsetof(QsDecision, field)
@@ -189,6 +192,8 @@ calm_world(void)
 	w.history.last_action_at = QS_NEVER;
 	w.history.circuit_open_until = QS_NEVER;
 	w.history.suspended_until = QS_NEVER;
+	w.history.held_instances = QS_UNKNOWN;
+	w.history.held_until = QS_NEVER;
 	return w;
 }
 

@@ -106,6 +106,10 @@ draw_history(QsHistory *h, int64_t now)
 	h->suspended_up = draw_bool(5);
 	h->suspended_down = draw_bool(5);
 	h->suspended_until = draw_time(now);
+	h->held_instances = draw_bool(80) ? QS_UNKNOWN : draw_count();
+	h->held_until = draw_bool(50) ? QS_NEVER : draw_time(now);
+	h->by_hand = draw_bool(5) && h->held_instances >= 0 &&
+		h->held_until != QS_NEVER && now < h->held_until;
 }
 
 static World
@@ -350,6 +354,8 @@ growth_is_never_delayed_by_the_record(void **state)
 		w.history.activity_accepted = draw_bool(50);
 		w.history.circuit_open_until = QS_NEVER;
 		w.history.suspended_up = false;
+		w.history.held_until = QS_NEVER;
+		w.history.by_hand = false;
 		w.policy.writes_while_busy = true;
 		w.policy.suspicious_drop_guard = true;
 		w.policy.scale_down_window_us = 300 * SECOND;
