@@ -58,7 +58,7 @@ DATA = sql/qpsscale--1.0.0.sql $(wildcard sql/qpsscale--*--*.sql)
 # qpsscale.so: what every backend may load.
 MODULE_big = qpsscale
 HOST_PG = module settings shared launcher databases oneshot functions \
-	privileges accounts crash_points
+	privileges accounts crash_points installation
 OBJS = $(HOST_PG:%=src/pg/%.o)
 
 # qpsscale_worker.so: what only worker processes load, which is all the rest.
@@ -115,8 +115,8 @@ $(OBJS) $(WORKER_OBJS): $(HEADERS_OF_OURS)
 
 # The same stamp in both libraries, taken from all sources, tells a worker that
 # it was started by a server that still runs another build.
-src/pg/module.o src/pg/worker.o: $(SOURCES_OF_OURS)
-src/pg/module.o src/pg/worker.o: override CPPFLAGS += \
+src/pg/installation.o src/pg/worker.o: $(SOURCES_OF_OURS)
+src/pg/installation.o src/pg/worker.o: override CPPFLAGS += \
 	-DQPSSCALE_BUILD_ID='"$(firstword $(shell cat $(SOURCES_OF_OURS) $(HEADERS_OF_OURS) | cksum))"'
 
 $(MODULE_big)$(DLSUFFIX): src/pg/qpsscale.map

@@ -24,6 +24,7 @@
 
 #include "pg/compat.h"
 #include "pg/databases.h"
+#include "pg/installation.h"
 #include "pg/oneshot.h"
 #include "pg/privileges.h"
 #include "pg/settings.h"
@@ -369,6 +370,7 @@ copy_slots(bool *restart_required)
 	memcpy(slots, qpsscale_shared->slots, sizeof(qpsscale_shared->slots));
 	*restart_required = qpsscale_shared->restart_required;
 	LWLockRelease(qpsscale_shared->lock);
+	*restart_required |= qpsscale_installation_differs();
 	return slots;
 }
 
@@ -422,6 +424,7 @@ qpsscale_restart_required(PG_FUNCTION_ARGS)
 		LWLockAcquire(qpsscale_shared->lock, LW_SHARED);
 		required = qpsscale_shared->restart_required;
 		LWLockRelease(qpsscale_shared->lock);
+		required |= qpsscale_installation_differs();
 	}
 	PG_RETURN_BOOL(required);
 }

@@ -182,9 +182,11 @@ typedef struct QpsscaleHost
 											 * neither can be read */
 } QpsscaleHost;
 
-/* How a worker process was started. */
+/* How a worker process was started.  The build comes first, for ever: without
+ * preload an old backend may start a process that loads a new library. */
 typedef struct QpsscaleLaunch
 {
+	char		build_id[32];
 	bool		resident;
 	int			slot;			/* resident: index into shared->slots */
 	char		database_name[NAMEDATALEN]; /* resident */

@@ -55,6 +55,7 @@
 
 #include "pg/compat.h"
 #include "pg/crash_points.h"
+#include "pg/installation.h"
 #include "pg/launcher.h"
 #include "pg/settings.h"
 #include "pg/shared.h"
@@ -182,6 +183,8 @@ register_worker(int slot)
 	StaticAssertStmt(sizeof(QpsscaleLaunch) <= BGW_EXTRALEN,
 					 "QpsscaleLaunch must fit into bgw_extra");
 
+	strlcpy(launch.build_id, qpsscale_host_stamp.build_id,
+			sizeof(launch.build_id));
 	launch.resident = true;
 	launch.slot = slot;
 	strlcpy(launch.database_name, ward->name, NAMEDATALEN);

@@ -23,6 +23,7 @@
 
 #include "pg/compat.h"
 #include "pg/databases.h"
+#include "pg/installation.h"
 #include "pg/launcher.h"
 #include "pg/module.h"
 #include "pg/oneshot.h"
@@ -55,11 +56,7 @@ qpsscale_host(void)
 {
 	static QpsscaleHost host;
 
-	host.stamp.magic = QPSSCALE_STAMP_MAGIC;
-	host.stamp.host_size = sizeof(QpsscaleHost);
-	strlcpy(host.stamp.version, QPSSCALE_VERSION, sizeof(host.stamp.version));
-	strlcpy(host.stamp.build_id, QPSSCALE_BUILD_ID,
-			sizeof(host.stamp.build_id));
+	host.stamp = qpsscale_host_stamp;
 	host.settings = &qpsscale_settings;
 	host.shared = qpsscale_shared;
 	host.host_identity = qpsscale_settings_host_identity;
@@ -95,19 +92,19 @@ report_load_failure(const QpsscaleLaunch *launch)
 	FreeErrorData(error);
 }
 
-/* Notes that only a restart helps; true for the first process to find out. */
+/* Notes whether only a restart helps; true when that is news. */
 static bool
-note_restart_required(void)
+note_restart_required(bool required)
 {
-	bool		first;
+	bool		news;
 
 	if (qpsscale_shared == NULL)
-		return true;
+		return required;
 	LWLockAcquire(qpsscale_shared->lock, LW_EXCLUSIVE);
-	first = !qpsscale_shared->restart_required;
-	qpsscale_shared->restart_required = true;
+	news = qpsscale_shared->restart_required != required;
+	qpsscale_shared->restart_required = required;
 	LWLockRelease(qpsscale_shared->lock);
-	return first;
+	return news;
 }
 
 /* Ends the process with success: there is nothing to be mended here. */
@@ -120,14 +117,14 @@ end_for_other_build(const QpsscaleLaunch *launch, const QpsscaleStamp *stamp)
 	if (stamp->magic == QPSSCALE_STAMP_MAGIC)
 		snprintf(detail, sizeof(detail),
 				 "The server runs version %s (build %s), the file is version %.31s (build %.31s).",
-				 QPSSCALE_VERSION, QPSSCALE_BUILD_ID,
+				 QPSSCALE_VERSION, qpsscale_host_stamp.build_id,
 				 stamp->version, stamp->build_id);
 	else
 		snprintf(detail, sizeof(detail),
 				 "The server runs version %s (build %s), the file is of an unknown version.",
-				 QPSSCALE_VERSION, QPSSCALE_BUILD_ID);
+				 QPSSCALE_VERSION, qpsscale_host_stamp.build_id);
 
-	if (note_restart_required())
+	if (note_restart_required(true))
 		ereport(LOG,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("qpsscale was upgraded under the running server, restart the server"),
@@ -182,6 +179,7 @@ load_worker_library(const QpsscaleLaunch *launch)
 
 	if (!stamps_agree(&qpsscale_host()->stamp, stamp))
 		end_for_other_build(launch, stamp);
+	(void) note_restart_required(false);
 	return run;
 }
 
@@ -231,6 +229,19 @@ report_refused_claim(const char *database_name)
 }
 
 /*
+ * The caller, whose library was loaded before ours was installed, may lay out
+ * everything in another way: it only sees us end.
+ */
+static void
+end_for_old_caller(void)
+{
+	ereport(LOG,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("qpsscale was upgraded under a running session, which must connect anew")));
+	proc_exit(0);
+}
+
+/*
  * Common to both kinds of worker.  Before 19 the default handler of SIGTERM
  * ends the process inside the signal handler; `die` waits for the next
  * CHECK_FOR_INTERRUPTS().
@@ -246,6 +257,9 @@ run_worker(bool resident)
 	BackgroundWorkerUnblockSignals();
 
 	memcpy(&launch, MyBgworkerEntry->bgw_extra, sizeof(launch));
+	if (strncmp(launch.build_id, qpsscale_host_stamp.build_id,
+				sizeof(launch.build_id)) != 0)
+		end_for_old_caller();
 	if (launch.resident != resident)
 		elog(ERROR, "qpsscale worker was started in a wrong way");
 	if (resident && !qpsscale_slot_claim(launch.slot, launch.database_name))

@@ -39,6 +39,7 @@
 
 #include "pg/compat.h"
 #include "pg/crash_points.h"
+#include "pg/installation.h"
 #include "pg/oneshot.h"
 #include "pg/privileges.h"
 #include "pg/settings.h"
@@ -385,6 +386,8 @@ describe_worker(BackgroundWorker *worker, const Call *call)
 {
 	QpsscaleLaunch launch = {0};
 
+	strlcpy(launch.build_id, qpsscale_host_stamp.build_id,
+			sizeof(launch.build_id));
 	launch.resident = false;
 	launch.database = MyDatabaseId;
 	launch.role = qpsscale_worker_role();
