@@ -11,7 +11,9 @@ import socket
 import time
 
 import admin
+import aws
 import faults
+import sigv4
 from byteplus import ApiError, Request
 from signature import SignatureError
 
@@ -28,7 +30,9 @@ REASONS = {200: "OK", 302: "Found", 400: "Bad Request", 401: "Unauthorized",
            502: "Bad Gateway", 503: "Service Unavailable",
            504: "Gateway Timeout"}
 
-_ERROR_CODE = re.compile(rb'"Error":\s?\{"Code": ?"([^"]*)"')
+_ERROR_CODE = re.compile(rb'"Error":\s?\{"Code": ?"([^"]*)"'
+                         rb'|<Code>([^<]*)</Code>'
+                         rb'|"__type": "[^"#]*#([^"]*)"')
 
 JSON_TYPE = "application/json; charset=utf-8"
 
@@ -84,6 +88,7 @@ class Exchange:
     def __init__(self, connection, entry):
         self.connection = connection
         self.entry = entry
+        self.content_type = JSON_TYPE
         self.timer = None
         self.gone = False
 
@@ -95,7 +100,8 @@ class Exchange:
     def head(self, status, length, headers=None):
         """The reply's head as bytes."""
         return self.connection.head(status, length, headers,
-                                    self.entry["request_id"])
+                                    self.entry["request_id"],
+                                    self.content_type)
 
     def send(self, data):
         self.connection.transport.write(data)
@@ -113,7 +119,8 @@ class Exchange:
         refused = _ERROR_CODE.search(body[:1000])
         error = "HTTP %d" % status if status >= 300 else None
         if refused is not None:
-            error = refused.group(1).decode("utf-8", "replace")
+            error = refused.group(refused.lastindex).decode("utf-8",
+                                                            "replace")
         self.sent(status, len(body), error)
 
     def sent(self, status, length, error=None):
@@ -148,9 +155,11 @@ class Exchange:
 class Server:
     """What all connections share."""
 
-    def __init__(self, world, verifier, latency_ms=0.0, tls=False):
+    def __init__(self, world, verifier, aws_verifier, latency_ms=0.0,
+                 tls=False):
         self.world = world
         self.verifier = verifier
+        self.aws_verifier = aws_verifier
         self.latency = latency_ms / 1000.0
         self.tls = tls
         self.serial = 0
@@ -292,13 +301,14 @@ class Connection(asyncio.Protocol):
 
     # ---- answering --------------------------------------------------------
 
-    def head(self, status, length, headers=None, request_id=None):
+    def head(self, status, length, headers=None, request_id=None,
+             content_type=JSON_TYPE):
         """A reply's head."""
         lines = ["HTTP/1.1 %d %s" % (status, REASONS.get(status, "Other")),
                  "Date: " + self.server.tick(self.server.world.now()),
                  "Content-Length: %d" % length]
         if not headers or "Content-Type" not in headers:
-            lines.append("Content-Type: " + JSON_TYPE)
+            lines.append("Content-Type: " + content_type)
         if request_id:
             lines.append("X-Tt-Logid: " + request_id)
         for name, value in (headers or {}).items():
@@ -365,33 +375,41 @@ class Connection(asyncio.Protocol):
         world = server.world
         now = world.now()
         scope = refusal = None
+        for_aws = sigv4.is_aws(message.headers)
+        verifier = server.aws_verifier if for_aws else server.verifier
         try:
-            scope = server.verifier.verify(
+            scope = verifier.verify(
                 message.method, message.path, message.query, message.headers,
                 body, now)
-        except SignatureError as error:
+        except (SignatureError, sigv4.Refused) as error:
             refusal = error
-        request = Request(message.method, message.query, body, scope)
+        if for_aws:
+            api, request = world.aws, aws.Request(message, body, scope)
+        else:
+            api, request = world.api, Request(message.method, message.query,
+                                              body, scope)
         request.request_id = server.request_id(now)
         entry = world.ledger.begin(request, self.id, message.query, body, now)
         entry["signature_ok"] = refusal is None
         exchange = Exchange(self, entry)
+        if for_aws:
+            exchange.content_type = api.content_type(request)
         self.exchange = exchange
         if refusal is not None:
             world.ledger.signature_failures += 1
             entry["error"] = refusal.code
             entry["detail"] = refusal.detail
-            self._reply(exchange, refusal.status, world.api.refusal(
+            self._reply(exchange, refusal.status, api.refusal(
                 request, refusal))
             return
         fault = world.faults.take(request.facts())
         if fault is None:
-            self._reply(exchange, *world.api.answer(request))
+            self._reply(exchange, *api.answer(request))
             return
         entry["fault"] = fault.kind
         faults.deliver(
-            fault, exchange, lambda: world.api.answer(request),
-            lambda status, number, code, text: world.api.refusal(
+            fault, exchange, lambda: api.answer(request),
+            lambda status, number, code, text: api.refusal(
                 request, ApiError(status, code, text, number)))
 
     def _reply(self, exchange, status, body):

@@ -16,6 +16,8 @@ import sys
 
 sys.dont_write_bytecode = True      # the checkout stays as it is
 
+import aws
+import sigv4
 from byteplus import SERVICES
 from connection import Connection, Server
 from signature import Verifier
@@ -76,7 +78,10 @@ async def serve(args, world, parent):
     verifier = Verifier(
         {args.access_key: (args.secret_key, args.session_token)}, SERVICES)
     context = tls_context(args)
-    server = Server(world, verifier, args.latency_ms, context is not None)
+    aws_verifier = sigv4.Verifier(
+        {args.access_key: (args.secret_key, args.session_token)}, aws.SERVICES)
+    server = Server(world, verifier, aws_verifier, args.latency_ms,
+                    context is not None)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

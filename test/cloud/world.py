@@ -4,6 +4,7 @@ import collections
 import json
 import time
 
+import aws
 from byteplus import Api
 from faults import FaultList
 from groups import Group, GroupStore
@@ -19,6 +20,9 @@ OPTIONS = {
     "stray_series": (False, True),
     "quota": (int, 100000),
     "metric_rate": (float, 0),
+    "autoscaling_rate": (float, 0),     # AWS only
+    "aws_page": (int, 0),               # groups a page at most, 0 = MaxRecords
+    "aws_points_page": (int, 0),        # points a series and page, 0 = all
 }
 
 
@@ -99,6 +103,7 @@ class Ledger:
         self.in_flight = self.max_in_flight = 0
         self.signature_failures = 0
         self.modify_applied = 0
+        self.metrics_asked = 0
         self.connections_accepted = 0
         self.tls_handshakes = self.tls_resumed = 0
         self.webhooks = []
@@ -176,6 +181,7 @@ class Ledger:
                     "resumed": self.tls_resumed},
             "signature_failures": self.signature_failures,
             "modify_applied": self.modify_applied,
+            "metrics_asked": self.metrics_asked,
             "webhook": len(self.webhooks)}
 
 
@@ -188,6 +194,7 @@ class World:
         self.ledger = Ledger(log)
         self.faults = FaultList(seed)
         self.api = Api(self)
+        self.aws = aws.Api(self)
         self.limiters = {}
         self.reset()
 
@@ -226,6 +233,9 @@ class World:
         self.options.update(wanted)
         rate = self.options["metric_rate"]
         self.limiters = {"GetMetricData": Limiter(rate)} if rate else {}
+        rate = self.options["autoscaling_rate"]
+        if rate:
+            self.limiters["autoscaling"] = Limiter(rate)
 
     def put_groups(self, specs):
         """Creates or replaces groups: all of the list, or none."""
