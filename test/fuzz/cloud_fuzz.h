@@ -20,7 +20,11 @@
 #define SECRET			"SkFuzz0001abcdefghijklmnop"
 #define TOKEN			"TkFuzz0002abcdefghijklmnop"
 
-static const QsProvider *const provider = &qs_provider_byteplus;
+#ifndef FUZZED_PROVIDER
+#define FUZZED_PROVIDER	qs_provider_byteplus
+#endif
+
+static const QsProvider *const provider = &FUZZED_PROVIDER;
 
 typedef struct Cloud
 {
