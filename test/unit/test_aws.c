@@ -28,7 +28,7 @@ static Cloud *cloud;
 static char text[1 << 20];
 
 static int
-start(void **state)
+set_up(void **state)
 {
 	cloud = cloud_new(250);
 	cloud->batch.region = "us-east-1";
@@ -45,7 +45,7 @@ start(void **state)
 }
 
 static int
-stop(void **state)
+tear_down(void **state)
 {
 	cloud_free(cloud);
 	return 0;
@@ -661,7 +661,7 @@ activities_tell_direction_and_time(void **state)
 					   "</DescribeScalingActivitiesResponse>"));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int
 main(void)
