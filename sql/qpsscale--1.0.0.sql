@@ -2058,6 +2058,11 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	IF pg_catalog.pg_is_in_recovery() THEN
+		RAISE EXCEPTION 'cannot execute qpsscale_grant() during recovery'
+			USING ERRCODE = 'read_only_sql_transaction',
+				  HINT = 'This server is a standby. Call it on the primary.';
+	END IF;
 	IF level IS NULL
 		OR NOT level = ANY (ARRAY['reader', 'operator', 'admin', 'worker']) THEN
 		RAISE EXCEPTION 'level "%" is not known', level
@@ -2092,6 +2097,11 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	IF pg_catalog.pg_is_in_recovery() THEN
+		RAISE EXCEPTION 'cannot execute qpsscale_revoke() during recovery'
+			USING ERRCODE = 'read_only_sql_transaction',
+				  HINT = 'This server is a standby. Call it on the primary.';
+	END IF;
 	IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles r
 				   WHERE r.rolname = CURRENT_USER AND r.rolsuper) THEN
 		PERFORM qpsscale.grant_as_admin(role, NULL);

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
@@ -130,6 +131,11 @@ qpsscale_delete_group(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("group_id must not be null")));
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot execute qpsscale_delete() during recovery"),
+				 errhint("This server is a standby. Call it on the primary.")));
 	values[0] = PG_GETARG_DATUM(0);
 	qpsscale_check_group(PG_GETARG_INT64(0));
 
