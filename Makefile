@@ -61,7 +61,7 @@ DATA = sql/qpsscale--1.0.0.sql $(wildcard sql/qpsscale--*--*.sql)
 # qpsscale.so: what every backend may load.
 MODULE_big = qpsscale
 HOST_PG = module settings shared launcher databases oneshot functions \
-	privileges accounts crash_points installation
+	privileges accounts crash_points installation alerts stall
 OBJS = $(HOST_PG:%=src/pg/%.o)
 
 # qpsscale_worker.so: what only worker processes load, which is all the rest.

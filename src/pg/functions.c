@@ -42,7 +42,7 @@ PG_FUNCTION_INFO_V1(qpsscale_served);
 PG_FUNCTION_INFO_V1(qpsscale_wake_launcher);
 
 #define CHECK_COLUMNS			4	/* of qpsscale_validate() */
-#define STAT_WORKER_COLUMNS		18
+#define STAT_WORKER_COLUMNS		19
 
 /* Where the rows of an answer go. */
 typedef struct RowSink
@@ -356,6 +356,8 @@ put_slot(RowSink *sink, const QpsscaleWorkerSlot *slot, bool restart_required)
 	values[i] = nulls[i] ? (Datum) 0 : foreign_text(stats->last_error);
 	i++;
 	values[i++] = BoolGetDatum(restart_required);
+	nulls[i] = slot->stalled_since == 0;
+	values[i++] = TimestampTzGetDatum(slot->stalled_since);
 	Assert(i == STAT_WORKER_COLUMNS);
 	put_row(sink, values, nulls);
 }
@@ -381,7 +383,8 @@ qpsscale_stat_worker_rows(PG_FUNCTION_ARGS)
 	static const Oid types[STAT_WORKER_COLUMNS] = {
 		TEXTOID, INT4OID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
 		TIMESTAMPTZOID, TIMESTAMPTZOID, FLOAT8OID, INT8OID, INT8OID, INT8OID,
-		INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, BOOLOID
+		INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, BOOLOID,
+		TIMESTAMPTZOID
 	};
 	RowSink		sink = {0};
 	QpsscaleWorkerSlot *slots;

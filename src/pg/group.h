@@ -64,6 +64,7 @@ typedef struct GroupActivity
 	int64		id;
 	ActivityStatus status;
 	ActivityStatus resolved;	/* what it becomes in this cycle */
+	bool		settled;		/* this cycle wrote that */
 	const char *resolution;		/* why, for error_message; NULL for none */
 	bool		evaluator_alive;	/* another process may still send it */
 	int			desired;
@@ -178,6 +179,7 @@ typedef struct QpsscaleGroup
 	int64		activity_id;	/* intent or dry-run row of this cycle; 0 = none */
 	const char *activity_key;
 	ActivityStatus outcome;		/* of the intent */
+	bool		circuit_opened; /* by that outcome */
 	bool		not_tried;		/* we ourselves let it be: no failure */
 	const char *response;
 	const char *outcome_message;

@@ -71,6 +71,9 @@ typedef struct QpsscaleSettings
 	char	   *region;			/* of groups whose account names none; "" */
 	bool		detailed_logging;	/* log every decision */
 	int			log_level;		/* elog level from which the worker logs */
+	char	   *alert_webhook_url;	/* or a reference to one; "" = none */
+	bool		notify;			/* NOTIFY for each alert */
+	int			stall_timeout_ms;	/* 0 = automatic */
 } QpsscaleSettings;
 
 typedef enum QpsscaleRequestKind
@@ -151,6 +154,8 @@ typedef struct QpsscaleWorkerSlot
 	Oid			database;		/* set by the worker once connected */
 	pid_t		pid;			/* 0 = not running */
 	QpsscaleOrder order;
+	bool		alerts_written; /* to be delivered; the worker takes it back */
+	TimestampTz stalled_since;	/* 0 = the launcher finds it alive */
 	QpsscaleWorkerStats stats;
 	int			n_requests;
 	dsm_handle	requests[QPSSCALE_MAX_REQUESTS];
@@ -189,7 +194,8 @@ typedef struct QpsscaleLaunch
 	char		build_id[32];
 	bool		resident;
 	int			slot;			/* resident: index into shared->slots */
-	char		database_name[NAMEDATALEN]; /* resident */
+	char		database_name[NAMEDATALEN]; /* resident; messenger */
+	bool		tells_of_stall; /* a messenger: of the worker of slot */
 	Oid			database;		/* one-shot */
 	Oid			role;			/* one-shot; InvalidOid = bootstrap superuser */
 	dsm_handle	request;		/* one-shot */

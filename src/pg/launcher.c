@@ -33,6 +33,8 @@
  *	STOPPING	ended								WAITING if listed again,
  *													else FREE
  *
+ * Beside that each wake looks at the workers' heartbeats (stall.c).
+ *
  * The postmaster sends SIGUSR1 when a worker of ours starts or ends.  Workers
  * of an earlier launcher send none: a launcher that finds such orphans stops
  * them and waits for their slots (STOPPING without a handle).
@@ -59,6 +61,7 @@
 #include "pg/launcher.h"
 #include "pg/settings.h"
 #include "pg/shared.h"
+#include "pg/stall.h"
 
 #define SHORT_LIFE_MS		5000
 #define FIRST_BACKOFF_MS	5000
@@ -85,6 +88,7 @@ typedef struct Ward
 	TimestampTz started_at;
 	TimestampTz due_at;
 	int			backoff_ms;		/* the last one; 0 = none */
+	TimestampTz failing_since;	/* every start since ended early; 0 = no */
 	bool		complained;		/* logged that no place was free */
 	bool		wrote_error;	/* the slot's last error is ours */
 	bool		held;			/* a command needs the database for itself */
@@ -120,6 +124,7 @@ static void
 ward_becomes_free(int slot)
 {
 	qpsscale_slot_free(slot);
+	qpsscale_stall_forget(slot);
 	memset(&wards[slot], 0, sizeof(Ward));
 }
 
@@ -298,8 +303,11 @@ static int
 delay_after_end(int slot, TimestampTz now)
 {
 	Ward	   *ward = &wards[slot];
+	TimestampTz failing_since = ward->failing_since;
 	char		state[sizeof(((QpsscaleWorkerStats *) 0)->state)];
+	bool		missing;
 
+	ward->failing_since = 0;
 	qpsscale_slot_read(slot, NULL, state, NULL);
 	if (strcmp(state, QPSSCALE_STATE_NO_EXTENSION) == 0)
 	{
@@ -311,6 +319,7 @@ delay_after_end(int slot, TimestampTz now)
 		ward->backoff_ms = 0;
 		return LAST_BACKOFF_MS;
 	}
+	missing = strcmp(state, QPSSCALE_STATE_NO_DATABASE) == 0;
 	if (!says_why(state))
 		qpsscale_slot_write(slot, QPSSCALE_STATE_NOT_RUNNING, NULL);
 	if (TimestampDifferenceExceeds(ward->started_at, now, SHORT_LIFE_MS))
@@ -318,6 +327,9 @@ delay_after_end(int slot, TimestampTz now)
 		ward->backoff_ms = 0;
 		return 0;
 	}
+	/* nobody can be told in a database that is not there */
+	ward->failing_since = missing ? 0 :
+		failing_since != 0 ? failing_since : now;
 	ward->backoff_ms = ward->backoff_ms == 0 ? FIRST_BACKOFF_MS :
 		Min(ward->backoff_ms * 2, LAST_BACKOFF_MS);
 	return ward->backoff_ms;
@@ -346,6 +358,7 @@ note_end_for_command(int slot)
 	if (!says_why(state))
 		qpsscale_slot_write(slot, QPSSCALE_STATE_NOT_RUNNING, NULL);
 	wards[slot].backoff_ms = 0;
+	wards[slot].failing_since = 0;
 }
 
 static void
@@ -463,6 +476,20 @@ step_ward(int slot, TimestampTz now)
 	}
 }
 
+static void
+watch_ward(int slot, TimestampTz now)
+{
+	Ward	   *ward = &wards[slot];
+	bool		running = ward->state == WARD_RUNNING;
+
+	if (ward->state == WARD_FREE || ward->state == WARD_STOPPING)
+		return;
+	if (running && TimestampDifferenceExceeds(ward->started_at, now,
+											  SHORT_LIFE_MS))
+		ward->failing_since = 0;
+	qpsscale_stall_look(slot, ward->name, running, ward->failing_since, now);
+}
+
 static long
 sleep_ms(TimestampTz now)
 {
@@ -477,6 +504,8 @@ sleep_ms(TimestampTz now)
 						   TimestampDifferenceMilliseconds(now, ward->due_at));
 		else if (ward->state == WARD_STOPPING && ward->handle == NULL)
 			shortest = Min(shortest, ORPHAN_POLL_MS);
+		if (ward->state == WARD_RUNNING || ward->failing_since != 0)
+			shortest = Min(shortest, qpsscale_stall_watch_ms());
 	}
 	return Max(shortest, 0);
 }
@@ -567,7 +596,10 @@ qpsscale_launcher_main(Datum main_arg)
 		}
 		list_databases(now);
 		for (int slot = 0; slot < QPSSCALE_MAX_DATABASES; slot++)
+		{
 			step_ward(slot, now);
+			watch_ward(slot, now);
+		}
 
 		/* A start may have taken a while, and an earlier one ended by now. */
 		(void) WaitLatch(MyLatch,

@@ -490,7 +490,8 @@ qpsscale_request_refuse(dsm_handle request_handle, int sqlstate,
 						const char *message, const char *detail,
 						const char *hint)
 {
-	dsm_segment *segment = dsm_attach(request_handle);
+	dsm_segment *segment = request_handle == DSM_HANDLE_INVALID ? NULL :
+		dsm_attach(request_handle);	/* a messenger has no request */
 	const QpsscaleRequest *request;
 	shm_mq	   *queue;
 	shm_mq_handle *answer;

@@ -24,6 +24,9 @@
  *	ca_file				''			absolute path	-	(superuser)
  *	host_id				''			128 characters	-	(superuser)
  *	worker_role			''			63 characters	-
+ *	alert_webhook_url	''			a URL			ALERT_WEBHOOK_URL	(superuser)
+ *	notify				on							-
+ *	stall_timeout		0 (automatic)	0 .. 1 h	-
  *	region				''			a region name	REGION
  *	detailed_logging	off							ENABLE_DETAILED_LOGGING
  *	log_level			info						LOG_LEVEL
@@ -48,6 +51,7 @@
 #include "utils/varlena.h"
 
 #include "pg/accounts.h"
+#include "pg/alerts.h"
 #include "pg/settings.h"
 
 #define MACHINE_ID_FILE		"/etc/machine-id"
@@ -153,6 +157,21 @@ environment_region(const char *variable, const char *standard)
 	if (!qpsscale_valid_region(value))
 	{
 		ignore_environment(variable, "the name of a region");
+		return standard;
+	}
+	return value;
+}
+
+static const char *
+environment_webhook_url(const char *variable, const char *standard)
+{
+	const char *value = environment(variable);
+
+	if (value == NULL)
+		return standard;
+	if (!qpsscale_valid_webhook_url(value))
+	{
+		ignore_environment(variable, "an https URL");
 		return standard;
 	}
 	return value;
@@ -314,6 +333,20 @@ check_region(char **newval, void **extra, GucSource source)
 	return true;
 }
 
+/* A URL may carry a secret: it is never repeated. */
+static bool
+check_webhook_url(char **newval, void **extra, GucSource source)
+{
+	if ((*newval)[0] != '\0' && !qpsscale_valid_webhook_url(*newval))
+	{
+		GUC_check_errmsg("invalid value for parameter \"%s\"",
+						 "qpsscale.alert_webhook_url");
+		GUC_check_errdetail("It must be an https URL, or file:name or env:NAME where the URL is read.");
+		return false;
+	}
+	return true;
+}
+
 /* ---- definitions ---- */
 
 static void
@@ -469,12 +502,36 @@ define_security(void)
 				  "It must not be part of what is cloned.");
 }
 
+static void
+define_alerts(void)
+{
+	QpsscaleSettings *s = &qpsscale_settings;
+
+	define_string("qpsscale.alert_webhook_url", &s->alert_webhook_url,
+				  environment_webhook_url("ALERT_WEBHOOK_URL", ""),
+				  GUC_SUPERUSER_ONLY, check_webhook_url,
+				  "One endpoint for all alerts, beside those in qpsscale.webhooks.",
+				  "An https URL, or file:name or env:NAME where it is read. "
+				  "Its body is that of the format standard, and it is not "
+				  "signed. The default is the environment variable "
+				  "ALERT_WEBHOOK_URL of the server process.");
+	define_bool("qpsscale.notify", &s->notify, true,
+				"Whether each alert is also a NOTIFY on channel qpsscale.",
+				"Its payload is JSON with type, id and status.");
+	define_int("qpsscale.stall_timeout", &s->stall_timeout_ms, 0, 0, 3600000,
+			   GUC_UNIT_MS,
+			   "How long a worker may give no sign of life before it counts as stalled.",
+			   "Zero means three times qpsscale.interval, and at least a "
+			   "minute.");
+}
+
 void
 qpsscale_settings_define(void)
 {
 	define_behaviour();
 	define_times();
 	define_security();
+	define_alerts();
 	MarkGUCPrefixReserved("qpsscale");
 }
 
@@ -489,6 +546,14 @@ qpsscale_settings_databases(void)
 	if (!split_databases(qpsscale_settings.databases, &names))
 		elog(ERROR, "qpsscale.databases cannot be split");
 	return names;
+}
+
+int
+qpsscale_settings_stall_timeout_ms(void)
+{
+	if (qpsscale_settings.stall_timeout_ms > 0)
+		return qpsscale_settings.stall_timeout_ms;
+	return Max(3 * qpsscale_settings.interval_ms, 60000);
 }
 
 int

@@ -24,6 +24,9 @@ extern List *qpsscale_settings_databases(void);
 /* qpsscale.cycle_deadline, or the interval where that is 0; milliseconds. */
 extern int	qpsscale_settings_cycle_deadline_ms(void);
 
+/* How long a worker may give no sign of life; milliseconds. */
+extern int	qpsscale_settings_stall_timeout_ms(void);
+
 /*
  * What tells this host from its clones: qpsscale.host_id, else the machine
  * id, else "".  Points to static memory, valid until the next call.

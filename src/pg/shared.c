@@ -406,6 +406,64 @@ qpsscale_database_is_served(Oid database)
 		BackendPidGetProc(listing.pid) != NULL;
 }
 
+static void
+wake_delivery(int slot)
+{
+	pid_t		pid;
+	PGPROC	   *worker;
+
+	LWLockAcquire(qpsscale_shared->lock, LW_EXCLUSIVE);
+	slot_of(slot)->alerts_written = true;
+	pid = slot_of(slot)->pid;
+	LWLockRelease(qpsscale_shared->lock);
+	worker = pid == 0 ? NULL : BackendPidGetProc(pid);
+	if (worker != NULL)
+		SetLatch(&worker->procLatch);
+}
+
+void
+qpsscale_database_wake_delivery(Oid database)
+{
+	QpsscaleListing listing;
+
+	if (find_worker(database, &listing))
+		wake_delivery(listing.slot);
+}
+
+void
+qpsscale_slot_heartbeat(int slot, TimestampTz *started_at,
+						TimestampTz *heartbeat_at)
+{
+	LWLockAcquire(qpsscale_shared->lock, LW_SHARED);
+	*started_at = slot_of(slot)->pid == 0 ? 0 :
+		slot_of(slot)->stats.started_at;
+	*heartbeat_at = slot_of(slot)->pid == 0 ? 0 :
+		slot_of(slot)->stats.heartbeat_at;
+	LWLockRelease(qpsscale_shared->lock);
+}
+
+TimestampTz
+qpsscale_slot_stalled(int slot)
+{
+	TimestampTz since;
+
+	LWLockAcquire(qpsscale_shared->lock, LW_SHARED);
+	since = slot_of(slot)->stalled_since;
+	LWLockRelease(qpsscale_shared->lock);
+	return since;
+}
+
+/* A worker that is alive again is woken: it ends the alert. */
+void
+qpsscale_slot_set_stalled(int slot, TimestampTz since)
+{
+	LWLockAcquire(qpsscale_shared->lock, LW_EXCLUSIVE);
+	slot_of(slot)->stalled_since = since;
+	LWLockRelease(qpsscale_shared->lock);
+	if (since == 0)
+		wake_delivery(slot);
+}
+
 static int
 find_request(const QpsscaleWorkerSlot *slot, dsm_handle request)
 {

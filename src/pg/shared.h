@@ -16,6 +16,8 @@
  *					listed was therefore certainly not taken, and the backend
  *					may withdraw it.  So a worker that ends leaves the list
  *					as it is: the backends take their handles back.
+ *	alerts_written	whoever commits an alert; the worker takes it back
+ *	stalled_since	the launcher
  *	order			backends, when a command on a database has ended or the
  *					extension was created; the launcher takes it
  *
@@ -64,6 +66,13 @@ extern void qpsscale_slot_read(int slot, char *database_name, char *state,
 extern void qpsscale_slot_write(int slot, const char *state,
 								const char *last_error);
 
+/* When the slot's worker started and last gave a sign of life, 0 for a slot
+ * without a process; and the launcher's judgement of it, 0 = it is alive. */
+extern void qpsscale_slot_heartbeat(int slot, TimestampTz *started_at,
+									TimestampTz *heartbeat_at);
+extern TimestampTz qpsscale_slot_stalled(int slot);
+extern void qpsscale_slot_set_stalled(int slot, TimestampTz since);
+
 /* What backends have said since it was last taken. */
 extern QpsscaleOrder qpsscale_slot_order(int slot);
 extern QpsscaleOrder qpsscale_slot_take_order(int slot);
@@ -110,6 +119,9 @@ typedef struct QpsscaleListing
 	int			slot;
 	pid_t		pid;			/* of the worker that was told */
 } QpsscaleListing;
+
+/* Tells the database's worker, if it has one, that alerts were written. */
+extern void qpsscale_database_wake_delivery(Oid database);
 
 /* Lists a request with the database's worker and wakes it.  False when no
  * worker serves the database, or too many requests wait. */

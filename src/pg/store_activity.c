@@ -36,7 +36,8 @@ static const char resolve_sql[] =
 "                     w.at - coalesce(a.accepted_at, a.requested_at)), 0) END"
 " FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[],"
 "  $5::timestamptz[]) AS w(id, was, resolved, message, at)"
-" WHERE a.id = w.id AND a.status = w.was";
+" WHERE a.id = w.id AND a.status = w.was"
+" RETURNING a.resource_group_id";
 
 static const char claim_sql[] =
 "SELECT s.resource_group_id,"
@@ -128,7 +129,8 @@ static const char record_sql[] =
 "  last_error = CASE WHEN w.status = 'accepted' THEN NULL"
 "   ELSE 'set_capacity: ' || w.message END"
 " FROM w"
-" WHERE s.resource_group_id = w.id";
+" WHERE s.resource_group_id = w.id"
+" RETURNING s.resource_group_id, s.circuit_open_until > w.at";
 
 static StorePlan resolve_plan = {resolve_sql, 5,
 {INT8OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}, NULL};
@@ -144,6 +146,22 @@ static StorePlan supersede_plan = {supersede_sql, 1, {INT8OID}, NULL};
 static StorePlan record_plan = {record_sql, 10,
 	{INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID,
 BOOLOID, INT4OID, TIMESTAMPTZOID}, NULL};
+
+/* Another evaluator may have been faster: then it is not ours to tell. */
+static void
+note_settled(StoreBatch *batch)
+{
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		bool		null;
+		QpsscaleGroup *group = qpsscale_store_find(batch,
+										  qpsscale_store_result(row, 1, &null));
+
+		if (group != NULL)
+			group->open.settled = true;
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
 
 /*
  * Before the claim, which then sees whether anything is still in flight.
@@ -168,7 +186,10 @@ qpsscale_store_resolved(StoreBatch *batch)
 		store_put_time(&rows, group->decided_at);
 	}
 	if (store_rows_run(&rows))
+	{
+		note_settled(batch);
 		QPSSCALE_CRASH_POINT(resolved);
+	}
 }
 
 /*
@@ -373,6 +394,21 @@ qpsscale_store_reasons(StoreBatch *batch)
 	(void) store_rows_run(&rows);
 }
 
+static void
+note_circuits(StoreBatch *batch)
+{
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		bool		null;
+		QpsscaleGroup *group = qpsscale_store_find(batch,
+										  qpsscale_store_result(row, 1, &null));
+
+		if (group != NULL)
+			group->circuit_opened = qpsscale_store_flag(row, 2);
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
 /*
  * Failures in a row if this call failed too, and when the circuit breaker lets
  * the next one pass.  Where an operator closed the circuit meanwhile the row
@@ -413,5 +449,6 @@ qpsscale_store_outcomes(StoreBatch *batch, TimestampTz now)
 		store_put_bool(&rows, !group->not_tried);
 		put_breaker(&rows, group, now);
 	}
-	(void) store_rows_run(&rows);
+	if (store_rows_run(&rows))
+		note_circuits(batch);
 }

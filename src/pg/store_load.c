@@ -569,6 +569,16 @@ trim_history(void *argument)
 		"  ORDER BY o.id LIMIT 1000) old"
 		" WHERE i.id = old.id"
 		" AND old.made_at < now() - make_interval(secs => $1)",
+		"DELETE FROM qpsscale.alerts a USING"
+		" (SELECT o.id, o.occurred_at, o.status FROM qpsscale.alerts o"
+		"  ORDER BY o.id LIMIT 1000) old"
+		" WHERE a.id = old.id AND old.status <> 'firing'"
+		" AND old.occurred_at < now() - make_interval(secs => $1)",
+		"DELETE FROM qpsscale.alert_deliveries d USING"
+		" (SELECT o.id, o.created_at FROM qpsscale.alert_deliveries o"
+		"  ORDER BY o.id LIMIT 1000) old"
+		" WHERE d.id = old.id"
+		" AND old.created_at < now() - make_interval(secs => $1)",
 	};
 	Oid			types[1] = {FLOAT8OID};
 	Datum		values[1] = {Float8GetDatum(*(const int *) argument)};

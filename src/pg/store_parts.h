@@ -48,4 +48,8 @@ extern void qpsscale_store_activities(StoreBatch *batch);
 extern void qpsscale_store_reasons(StoreBatch *batch);
 extern void qpsscale_store_outcomes(StoreBatch *batch, TimestampTz now);
 
+/* store_alert.c */
+extern void qpsscale_store_alerts(StoreBatch *batch);
+extern void qpsscale_store_outcome_alerts(StoreBatch *batch, TimestampTz now);
+
 #endif							/* QPSSCALE_STORE_PARTS_H */

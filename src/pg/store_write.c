@@ -13,6 +13,7 @@
  *	 watch		what is remembered of earlier actions, where it changed
  *	 intervene	what an operator asked for by hand, if this is about that
  *	 errors		errors that are new
+ *	 alerts		conditions that begin or end, actions that were settled
  * Transaction 3 (record) writes the outcome of the calls.
  *
  * Idle groups are not locked one by one before their update (that would
@@ -108,6 +109,7 @@ intend_substep(void *argument)
 		batch->groups[i]->activity_id = 0;
 		batch->groups[i]->evaluation_id = 0;
 		batch->groups[i]->outcome = ACTIVITY_ABSENT;
+		batch->groups[i]->open.settled = false;
 	}
 	qpsscale_store_resolved(batch);
 	qpsscale_store_claim(batch);
@@ -118,6 +120,7 @@ intend_substep(void *argument)
 	qpsscale_store_watch(batch);
 	qpsscale_store_interventions(batch);
 	qpsscale_store_errors(batch);
+	qpsscale_store_alerts(batch);
 	QPSSCALE_CRASH_POINT(intent_inserted);
 }
 
@@ -308,6 +311,7 @@ record_substep(void *argument)
 
 	qpsscale_store_outcomes(argument, now);
 	qpsscale_store_failures(argument, now);
+	qpsscale_store_outcome_alerts(argument, now);
 }
 
 static void

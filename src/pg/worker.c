@@ -24,8 +24,10 @@
 #include "pg/compat.h"
 #include "pg/crash_points.h"
 #include "pg/cycle.h"
+#include "pg/delivery.h"
 #include "pg/explain.h"
 #include "pg/intervention.h"
+#include "pg/messenger.h"
 #include "pg/observe.h"
 #include "pg/step.h"
 #include "pg/validate.h"
@@ -421,6 +423,33 @@ serve_requests(void)
 }
 
 /* ----------
+ * Alerts
+ * ----------
+ */
+static void
+deliver(void)
+{
+	bool		written;
+	bool		runs;
+
+	lock_slot();
+	written = slot->alerts_written;
+	slot->alerts_written = false;
+	runs = slot->stalled_since == 0;
+	unlock_slot();
+	qpsscale_deliver(written, runs);
+}
+
+/* Often enough that the launcher does not take a quiet worker for a dead one. */
+static int64
+heartbeat_ms(void)
+{
+	int			timeout_ms = qpsscale_worker_host->settings->stall_timeout_ms;
+
+	return timeout_ms > 0 ? Max(timeout_ms / 4, 100) : 15000;
+}
+
+/* ----------
  * The resident worker
  * ----------
  */
@@ -511,11 +540,14 @@ serve_database(void)
 			due_ms = now_ms + settings->interval_ms;
 		/* after a tick, a request or a reload alike */
 		qpsscale_worker_state(settings->enabled ? "idle" : "disabled");
+		deliver();
 		now_ms = qs_net_now_ms();
 		/* a shorter interval or a switch-on counts at once */
 		due_ms = Max(earliest_ms, Min(due_ms, now_ms + settings->interval_ms));
 		/* the tick's own waits may have taken the latch that a request set */
-		qpsscale_worker_wait(requests_wait() ? 0 : Max(due_ms - now_ms, 0));
+		qpsscale_worker_wait(requests_wait() ? 0 :
+							 Max(Min(Min(due_ms - now_ms, heartbeat_ms()),
+									 qpsscale_delivery_wait_ms()), 0));
 	}
 }
 
@@ -538,7 +570,7 @@ connect_to_database(const QpsscaleLaunch *launch)
 {
 	strlcpy(connected_role, qpsscale_worker_host->settings->worker_role,
 			sizeof(connected_role));
-	if (launch->resident)
+	if (launch->resident || launch->tells_of_stall)
 		BackgroundWorkerInitializeConnection(launch->database_name,
 											 connected_role[0] == '\0' ?
 											 NULL : connected_role, 0);
@@ -577,7 +609,10 @@ qpsscale_worker_run(const QpsscaleHost *host, const QpsscaleLaunch *launch)
 		start_slot(launch);
 		serve_database();
 	}
-	serve_request(launch->request);
+	if (launch->tells_of_stall)
+		qpsscale_tell_of_stall(&host->shared->slots[launch->slot]);
+	else
+		serve_request(launch->request);
 
 	/* without waiting for a resolver thread: the process ends here */
 	proc_exit(0);
