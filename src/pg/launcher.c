@@ -305,7 +305,7 @@ delay_after_end(int slot, TimestampTz now)
 	Ward	   *ward = &wards[slot];
 	TimestampTz failing_since = ward->failing_since;
 	char		state[sizeof(((QpsscaleWorkerStats *) 0)->state)];
-	bool		missing;
+	bool		unreachable;
 
 	ward->failing_since = 0;
 	qpsscale_slot_read(slot, NULL, state, NULL);
@@ -319,16 +319,16 @@ delay_after_end(int slot, TimestampTz now)
 		ward->backoff_ms = 0;
 		return LAST_BACKOFF_MS;
 	}
-	missing = strcmp(state, QPSSCALE_STATE_NO_DATABASE) == 0;
-	if (!says_why(state))
+	unreachable = says_why(state);
+	if (!unreachable)
 		qpsscale_slot_write(slot, QPSSCALE_STATE_NOT_RUNNING, NULL);
 	if (TimestampDifferenceExceeds(ward->started_at, now, SHORT_LIFE_MS))
 	{
 		ward->backoff_ms = 0;
 		return 0;
 	}
-	/* nobody can be told in a database that is not there */
-	ward->failing_since = missing ? 0 :
+	/* where no worker can connect, none can tell of it */
+	ward->failing_since = unreachable ? 0 :
 		failing_since != 0 ? failing_since : now;
 	ward->backoff_ms = ward->backoff_ms == 0 ? FIRST_BACKOFF_MS :
 		Min(ward->backoff_ms * 2, LAST_BACKOFF_MS);

@@ -493,6 +493,26 @@ sub check_relations
 	return;
 }
 
+sub check_alerts
+{
+	is_deeply(
+		[ map { join '|', (quoted($_->[0]))[0], @$_[ 1, 2 ], $_->[3] =~ s/`//gr }
+			  table('type') ],
+		[
+			rows("SELECT type, severity, CASE WHEN lasting THEN 'condition' ELSE 'event' END,"
+				  . " description FROM qpsscale.alert_types")
+		],
+		'types of alerts');
+	same_list(
+		[ map { quoted($_->[0]) } table('column of webhooks') ],
+		[
+			rows("SELECT attname FROM pg_attribute WHERE attrelid = 'qpsscale.webhooks'::regclass"
+				  . " AND attnum > 0 AND attname NOT IN ('id', 'disabled_reason', 'created_at', 'updated_at')")
+		],
+		'columns of webhooks');
+	return;
+}
+
 sub check_results
 {
 	my $result = decode_json(sql('SELECT qpsscale_evaluate(1, dry_run => true)'));
@@ -630,6 +650,7 @@ check_reasons();
 check_problems();
 check_functions();
 check_relations();
+check_alerts();
 check_results();
 check_sqlstates();
 check_privileges();
