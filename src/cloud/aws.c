@@ -263,28 +263,39 @@ aws_observe(QsArena *arena, const QsBatch *batch, int metric_period_s,
 }
 
 static bool
-aws_parse(QsArena *arena, QsCall *call, const QsHttpReply *reply,
-		  int64_t now_us, QsCallList *follow_up, QsError *error)
+parse_by_kind(QsArena *arena, QsAwsCall *call, const QsHttpReply *reply,
+			  int64_t now_us, QsCallList *follow_up, QsError *error)
 {
-	QsAwsCall  *ours = qs_aws_call(call);
-
-	switch (call->kind)
+	switch (call->base.kind)
 	{
 		case QS_CALL_LOAD:
-			return qs_aws_parse_load(arena, ours, reply, now_us, follow_up,
+			return qs_aws_parse_load(arena, call, reply, now_us, follow_up,
 									 error);
 		case QS_CALL_CAPACITY:
 		case QS_CALL_IN_SERVICE:
-			return qs_aws_parse_groups(arena, ours, reply, now_us, follow_up,
+			return qs_aws_parse_groups(arena, call, reply, now_us, follow_up,
 									   error);
 		case QS_CALL_ACTIVITIES:
-			return qs_aws_parse_activities(arena, ours, reply, now_us,
-										   follow_up, error);
+			return qs_aws_parse_activities(arena, call, reply, now_us, error);
 		case QS_CALL_SET_CAPACITY:
-			return qs_aws_parse_set(arena, ours, reply, now_us, error);
+			return qs_aws_parse_set(arena, call, reply, now_us, error);
 	}
 	return qs_error_set(error, QS_ERROR_TERMINAL, "unknown_call",
 						"no such kind of call");
+}
+
+/* A reply that fails leads to nothing further. */
+static bool
+aws_parse(QsArena *arena, QsCall *call, const QsHttpReply *reply,
+		  int64_t now_us, QsCallList *follow_up, QsError *error)
+{
+	int			before = follow_up->n_calls;
+
+	if (parse_by_kind(arena, qs_aws_call(call), reply, now_us, follow_up,
+					  error))
+		return true;
+	follow_up->n_calls = before;
+	return false;
 }
 
 /* A load that is known stays so if only its gaps could not be explained. */

@@ -149,7 +149,7 @@ extern QsCall *qs_aws_set_capacity(QsArena *arena, const QsBatch *batch,
 								   int64_t now_us, QsError *error);
 extern bool qs_aws_parse_activities(QsArena *arena, QsAwsCall *call,
 									const QsHttpReply *reply, int64_t now_us,
-									QsCallList *follow_up, QsError *error);
+									QsError *error);
 extern bool qs_aws_parse_set(QsArena *arena, QsAwsCall *call,
 							 const QsHttpReply *reply, int64_t now_us,
 							 QsError *error);

@@ -219,14 +219,13 @@ end_of_element(void *context, const char *path, const char *text)
 bool
 qs_aws_parse_activities(QsArena *arena, QsAwsCall *call,
 						const QsHttpReply *reply, int64_t now_us,
-						QsCallList *follow_up, QsError *error)
+						QsError *error)
 {
 	QsTarget   *target = call->base.targets[0];
 	Activities	activities = {.call = &call->base, .now_us = now_us,
 		.sum = target->activity};
 	QsXmlVisitor visitor = {&activities, begin_activity, end_of_element};
 
-	(void) follow_up;
 	if (!qs_aws_accepted(arena, call, reply, now_us, error) ||
 		!qs_xml_walk(reply->body, reply->body_length,
 					 "DescribeScalingActivitiesResponse",

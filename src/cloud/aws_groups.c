@@ -186,11 +186,13 @@ end_group(Reading *reading)
 		return;
 	qs_error_clear(&error);
 	group->capacity.total = group->total;
-	group->capacity.in_service = group->in_service;
+	group->capacity.in_service = QS_UNKNOWN;
 	group->capacity.known = group->complete && group->has_min &&
 		group->has_max && group->has_desired &&
 		group->capacity.min <= group->capacity.max;
-	if (!group->capacity.known)
+	if (group->capacity.known)
+		group->capacity.in_service = group->in_service;
+	else
 		qs_error_set(&error, QS_ERROR_MALFORMED, "malformed_group",
 					 "the scaling group's numbers are missing or cannot be "
 					 "understood");
@@ -300,6 +302,7 @@ qs_aws_ask_in_service(QsArena *arena, const QsBatch *batch, QsTarget *target,
 	QsIdIndex	names;
 
 	qs_error_clear(error);
+	target->capacity.in_service = QS_UNKNOWN;
 	if (targets == NULL)
 		qs_aws_no_memory(error);
 	else
@@ -313,6 +316,21 @@ qs_aws_ask_in_service(QsArena *arena, const QsBatch *batch, QsTarget *target,
 	}
 	target->in_service_error = *error;
 	return calls.n_calls > 0 ? calls.calls[0] : NULL;
+}
+
+/* A count that was asked for by itself has no settling afterwards. */
+static bool
+was_named(const QsAwsCall *call, QsError *error)
+{
+	const QsTarget *target = call->base.targets[0];
+
+	if (target->capacity.in_service != QS_UNKNOWN)
+		return true;
+	*error = target->in_service_error;
+	if (error->class == QS_ERROR_NONE)
+		qs_error_set(error, QS_ERROR_TERMINAL, "NotFound",
+					 "no scaling group of that name");
+	return false;
 }
 
 bool
@@ -335,7 +353,7 @@ qs_aws_parse_groups(QsArena *arena, QsAwsCall *call,
 						  call->base.n_targets, now_us, follow_up, error))
 		return false;
 	if (reading.next_token == NULL)
-		return true;
+		return call->base.kind == QS_CALL_CAPACITY || was_named(call, error);
 	if (call->page + 1 >= QS_AWS_MOST_PAGES)
 		return qs_error_set(error, QS_ERROR_MALFORMED, "endless_pages",
 							"the reply has more pages than groups were asked for");

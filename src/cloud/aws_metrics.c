@@ -244,7 +244,8 @@ settle_balancer(QsArena *arena, QsAwsBalancer *balancer, int64_t settled_s,
 		else if (at_s + balancer->period_s > settled_s)
 			load.expected_points--; /* may come yet: not missed */
 	}
-	qs_load_series_summarize(&series, skew_s, &load);
+	if (balancer->error.class == QS_ERROR_NONE)
+		qs_load_series_summarize(&series, skew_s, &load);
 	for (int i = 0; i < balancer->n_targets; i++)
 	{
 		balancer->targets[i]->load = load;
