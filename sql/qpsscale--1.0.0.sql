@@ -204,7 +204,13 @@ CREATE TABLE qpsscale.state (
 	held_instances integer CHECK (held_instances >= 0),
 	held_until timestamptz,
 	held_reason text,
-	held_by name
+	held_by name,
+	unfulfilled_scale_ups integer NOT NULL DEFAULT 0
+		CHECK (unfulfilled_scale_ups >= 0),
+	fulfilled_capacity integer,
+	unfulfilled_activity_id bigint,
+	stock_out_since timestamptz,
+	stock_out_probe_at timestamptz
 ) WITH (fillfactor = 50);
 
 COMMENT ON TABLE qpsscale.state IS
@@ -244,6 +250,11 @@ COMMENT ON COLUMN qpsscale.state.known_desired IS 'desired capacity that the clo
 COMMENT ON COLUMN qpsscale.state.known_version IS 'version of the policy when known_desired was seen; under another version it is not compared with';
 COMMENT ON COLUMN qpsscale.state.lost_desired IS 'desired capacity of the last call that was taken for lost; it may still arrive';
 COMMENT ON COLUMN qpsscale.state.lost_at IS 'when that call was given up';
+COMMENT ON COLUMN qpsscale.state.unfulfilled_scale_ups IS 'stock-out breaker: accepted scale-ups in a row that brought no instance';
+COMMENT ON COLUMN qpsscale.state.fulfilled_capacity IS 'stock-out breaker: members that were there before the first of them';
+COMMENT ON COLUMN qpsscale.state.unfulfilled_activity_id IS 'stock-out breaker: the last activity that was counted';
+COMMENT ON COLUMN qpsscale.state.stock_out_since IS 'stock-out breaker: since when the group is held; NULL = it is not';
+COMMENT ON COLUMN qpsscale.state.stock_out_probe_at IS 'stock-out breaker: when the same desired capacity is written once more';
 COMMENT ON COLUMN qpsscale.state.last_error IS 'last error; NULL after a success';
 COMMENT ON COLUMN qpsscale.state.suspended IS 'an operator has stopped actions';
 COMMENT ON COLUMN qpsscale.state.suspended_direction IS 'both, up or down';
@@ -279,6 +290,7 @@ CREATE TABLE qpsscale.activities (
 	error_message text,
 	eval_qps double precision,
 	eval_capacity integer NOT NULL,
+	eval_total integer,
 	target_qps double precision,
 	policy_version bigint NOT NULL,
 	evaluation_id bigint,
@@ -290,8 +302,9 @@ CREATE TABLE qpsscale.activities (
 	in_service_seconds double precision,
 	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	CONSTRAINT activities_delta_check
-		CHECK (delta = desired_capacity - eval_capacity AND delta <> 0
-			   AND (delta > 0) = (action = 'scale_up'))
+		CHECK (delta = desired_capacity - eval_capacity
+			   AND (delta <> 0 OR reason = 'stock_out')
+			   AND (delta < 0) = (action = 'scale_down'))
 );
 
 -- the law: two evaluators cannot both act on a group
@@ -311,7 +324,7 @@ COMMENT ON COLUMN qpsscale.activities.resource_group_id IS 'the group; it may be
 COMMENT ON COLUMN qpsscale.activities.activity_key IS '<group>-<desired>-<time bucket>-<attempt>, dry runs prefixed dry-';
 COMMENT ON COLUMN qpsscale.activities.requested_at IS 'when the intent was written';
 COMMENT ON COLUMN qpsscale.activities.action IS 'scale_up or scale_down';
-COMMENT ON COLUMN qpsscale.activities.delta IS 'instances added (positive) or removed (negative)';
+COMMENT ON COLUMN qpsscale.activities.delta IS 'instances added (positive) or removed (negative); 0 = the same number once more, in a stock-out';
 COMMENT ON COLUMN qpsscale.activities.desired_capacity IS 'absolute number written to the cloud';
 COMMENT ON COLUMN qpsscale.activities.status IS 'requested: intent written; unknown: no answer to the call; accepted: under way; at the end successful, failed, superseded or dry_run';
 COMMENT ON COLUMN qpsscale.activities.reason IS 'reason of the decision';
@@ -319,6 +332,7 @@ COMMENT ON COLUMN qpsscale.activities.response IS 'the cloud''s request id';
 COMMENT ON COLUMN qpsscale.activities.error_message IS 'why it failed or is unknown';
 COMMENT ON COLUMN qpsscale.activities.eval_qps IS 'load that was decided on';
 COMMENT ON COLUMN qpsscale.activities.eval_capacity IS 'desired capacity before the action';
+COMMENT ON COLUMN qpsscale.activities.eval_total IS 'members of the scaling group before the action';
 COMMENT ON COLUMN qpsscale.activities.target_qps IS 'target_qps of the policy that decided';
 COMMENT ON COLUMN qpsscale.activities.policy_version IS 'version of the policy that decided';
 COMMENT ON COLUMN qpsscale.activities.evaluation_id IS 'row of qpsscale.evaluations that explains it';
@@ -991,6 +1005,10 @@ BEGIN
 			UPDATE qpsscale.state s
 			SET circuit_open_until = NULL,
 				failed_actions = 0,
+				unfulfilled_scale_ups = 0,
+				fulfilled_capacity = NULL,
+				stock_out_since = NULL,
+				stock_out_probe_at = NULL,
 				consecutive_errors = 0,
 				updated_at = pg_catalog.now()
 			WHERE s.resource_group_id = the_group;
@@ -1781,7 +1799,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.qpsscale_reset_circuit(bigint) IS
-	'closes the circuit breaker of a group and forgets its errors; returns whether it was open';
+	'closes the circuit breaker and the stock-out breaker of a group and forgets its errors; returns whether the circuit was open';
 
 /*
  * Who may DELETE from a table may also lock it against everybody, and so stop
@@ -1826,6 +1844,8 @@ BEGIN
 			WHERE g.enabled AND s.consecutive_errors > 0),
 		'circuit_open', pg_catalog.count(*) FILTER (
 			WHERE s.circuit_open_until > pg_catalog.clock_timestamp()),
+		'stock_out', pg_catalog.count(*) FILTER (
+			WHERE g.enabled AND s.stock_out_since IS NOT NULL),
 		'suspended', pg_catalog.count(*) FILTER (
 			WHERE s.suspended AND (s.suspended_until IS NULL
 				OR s.suspended_until > pg_catalog.clock_timestamp())))
@@ -1842,6 +1862,7 @@ BEGIN
 		WHEN (groups ->> 'late')::bigint > 0 THEN 'down'
 		WHEN (groups ->> 'failing')::bigint > 0
 			OR (groups ->> 'circuit_open')::bigint > 0
+			OR (groups ->> 'stock_out')::bigint > 0
 			OR NOT qpsscale.is_armed()
 			OR NOT pg_catalog.current_setting('qpsscale.enabled')::boolean
 			THEN 'degraded'
@@ -2258,6 +2279,7 @@ SELECT
 		WHEN s.suspended AND (s.suspended_until IS NULL
 			OR s.suspended_until > pg_catalog.clock_timestamp()) THEN 'suspended'
 		WHEN s.circuit_open_until > pg_catalog.clock_timestamp() THEN 'circuit open'
+		WHEN s.stock_out_since IS NOT NULL THEN 'stock out'
 		WHEN s.consecutive_errors > 0 THEN 'failing'
 		WHEN s.held_until > pg_catalog.clock_timestamp() THEN 'held'
 		WHEN s.last_evaluated_at IS NULL THEN 'waiting'
@@ -2296,7 +2318,7 @@ COMMENT ON VIEW qpsscale.status IS
 	'one line per resource group, for people';
 COMMENT ON COLUMN qpsscale.status.id IS 'resource group';
 COMMENT ON COLUMN qpsscale.status.name IS 'its name';
-COMMENT ON COLUMN qpsscale.status.status IS 'live, dry run, disabled, suspended, circuit open, failing, held or waiting';
+COMMENT ON COLUMN qpsscale.status.status IS 'live, dry run, disabled, suspended, circuit open, stock out, failing, held or waiting';
 COMMENT ON COLUMN qpsscale.status.qps IS 'load last seen';
 COMMENT ON COLUMN qpsscale.status.target_qps IS 'load that one instance should serve';
 COMMENT ON COLUMN qpsscale.status.in_service IS 'instances in service; empty when that was not asked since the group''s size changed';

@@ -46,3 +46,12 @@ qs_circuit_pause_us(int64_t group_id, int failures)
 	return back_off_us(group_id, failures - QS_CIRCUIT_FAILURES,
 					   60 * SECOND_US, 3600 * SECOND_US);
 }
+
+int64_t
+qs_stock_out_pause_us(int64_t group_id, int unfulfilled)
+{
+	int			doublings = unfulfilled - QS_STOCK_OUT_AFTER;
+
+	return back_off_us(group_id, doublings > 0 ? doublings : 0,
+					   300 * SECOND_US, 3600 * SECOND_US);
+}

@@ -30,4 +30,13 @@
  */
 extern int64_t qs_circuit_pause_us(int64_t group_id, int failures);
 
+#define QS_STOCK_OUT_AFTER		3	/* unfulfilled scale-ups in a row */
+
+/* The longest pause that qs_stock_out_pause_us() can give. */
+#define QS_STOCK_OUT_LONGEST_US QS_CIRCUIT_LONGEST_US
+
+/* The pause before desired is written once more: five minutes, doubling to an
+ * hour, and up to a quarter more. */
+extern int64_t qs_stock_out_pause_us(int64_t group_id, int unfulfilled);
+
 #endif							/* QS_BREAKER_H */

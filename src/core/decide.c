@@ -14,6 +14,7 @@
  * the data, since that needs no load to be known and growing is safe.
  *-------------------------------------------------------------------------
  */
+#include "core/breaker.h"
 #include "core/decide_parts.h"
 
 #include <string.h>
@@ -427,6 +428,88 @@ think_held(Thought *t)
 }
 
 /*
+ * Does growth that the cloud does not deliver hold the group?  An operator's
+ * number is written all the same.
+ */
+static bool
+is_stocked_out(const Thought *t)
+{
+	return !t->held &&
+		t->history->unfulfilled_scale_ups >= QS_STOCK_OUT_AFTER &&
+		t->decision->load_qps >= 0 && t->target >= t->decision->base;
+}
+
+/* What passes by itself is not named while the stock-out lasts. */
+static bool
+passes_by_itself(QsReason blocker)
+{
+	return blocker == QS_NO_REASON ||
+		blocker == QS_REASON_SCALING_IN_PROGRESS ||
+		blocker == QS_REASON_COOLDOWN_GENERAL ||
+		blocker == QS_REASON_COOLDOWN_SCALE_UP;
+}
+
+/*
+ * Hold desired where it is, and write the same number once more when the pause
+ * is over and members are missing.  A group whose members are all there, and
+ * boot, only waits.
+ */
+static void
+conclude_stock_out(Thought *t)
+{
+	QsDecision *decision = t->decision;
+	int			base = decision->base;
+	bool		missing = t->capacity->total < base &&
+		base >= t->limits.lower && !decision->dry_run;
+	int64_t		probe_at = qs_time_earlier(t->history->stock_out_probe_at,
+										   qs_time_add(t->now,
+													   QS_STOCK_OUT_LONGEST_US));
+	int64_t		until;
+	QsReason	blocker;
+
+	decision->reason = QS_REASON_STOCK_OUT;
+	decision->desired = base;
+	decision->scaling_amount = t->target - base;
+	decision->wanted = missing || t->target > base ? QS_ACTION_SCALE_UP :
+		QS_ACTION_NONE;
+	if (decision->wanted == QS_ACTION_NONE)
+		return;
+
+	blocker = qs_first_blocker(t->policy, t->capacity, t->activity,
+							   t->history, t->now, QS_ACTION_SCALE_UP, &until);
+	if (passes_by_itself(blocker) &&
+		(blocker != QS_NO_REASON || !missing || t->now < probe_at))
+	{
+		blocker = QS_REASON_STOCK_OUT;
+		until = missing ? qs_time_later(until, probe_at) : QS_NEVER;
+	}
+	if (blocker != QS_NO_REASON)
+	{
+		decision->reason = blocker;
+		decision->blocker = blocker;
+		decision->blocked_until = until;
+		return;
+	}
+	decision->action = QS_ACTION_SCALE_UP;
+	decision->scaling_amount = 0;
+	decision->probes_stock_out = true;
+	decision->needs_activities = !t->activity->asked;
+}
+
+/* While growth is unfulfilled, the next step is bounded. */
+static int
+bound_growth(Thought *t, int to)
+{
+	int			base = t->decision->base;
+	int			bound = qs_unfulfilled_bound(t->history, t->capacity, base);
+
+	if (to <= base || to <= bound)
+		return to;
+	qs_decision_add_clamp(t->decision, "stock_out", bound, to, bound);
+	return bound;
+}
+
+/*
  * From where to go to what to do now.  Blockers are looked at in a dry run
  * too, so that it shows what would have happened.
  */
@@ -439,11 +522,16 @@ conclude(Thought *t)
 
 	decision->reason = t->reason;
 	decision->desired = base;
+	if (is_stocked_out(t))
+	{
+		conclude_stock_out(t);
+		return;
+	}
 	if (decision->wanted == QS_ACTION_NONE)
 		return;
 
 	to = t->held ? t->target :
-		qs_caps_apply(t->policy, base, t->target, decision);
+		bound_growth(t, qs_caps_apply(t->policy, base, t->target, decision));
 	to = qs_cloud_limits_apply(t->capacity, to, decision);
 	decision->scaling_amount = to > base ? to - base : base - to;
 	if (t->held && t->history->by_hand)

@@ -93,6 +93,7 @@ typedef enum QsReason
 	QS_REASON_ASG_PROCESS_SUSPENDED,	/* asg_process_suspended */
 	QS_REASON_SUSPENDED,		/* suspended: by an operator */
 	QS_REASON_CIRCUIT_OPEN,		/* circuit_open */
+	QS_REASON_STOCK_OUT,		/* stock_out: accepted growth brought nothing */
 	QS_REASON_NOT_ARMED,		/* not_armed: dry run because of that */
 	QS_REASON_EXTENSION_DISABLED,	/* extension_disabled: qpsscale.enabled=off */
 	QS_REASON_ROW_LOCKED,		/* row_locked: set by the cycle */
@@ -202,6 +203,10 @@ typedef struct QsHistory
 	bool		activity_in_flight; /* ours: requested or unknown */
 	bool		activity_accepted;	/* ours: accepted, capacity on its way */
 	int64_t		circuit_open_until; /* QS_NEVER when closed */
+	int			unfulfilled_scale_ups;	/* in a row; see stock_out.h */
+	int			fulfilled_capacity; /* members before the first of them, or
+									 * QS_UNKNOWN */
+	int64_t		stock_out_probe_at; /* QS_NEVER: at once */
 	bool		suspended_up;	/* by an operator, and not expired */
 	bool		suspended_down;
 	int64_t		suspended_until;	/* QS_NEVER: no end set */
@@ -246,6 +251,8 @@ typedef struct QsDecision
 	double		qps_per_instance;	/* load / base, 0 when base is 0 */
 	bool		limited_by_safety;	/* a per-action cap cut the change */
 	bool		limited_by_asg; /* the cloud's min or max cut the optimum */
+	bool		probes_stock_out;	/* the action writes the desired capacity
+									 * that is there already, once more */
 	QsReason	blocker;		/* first blocker, or QS_REASON_COUNT */
 	int64_t		blocked_until;	/* QS_NEVER when no time is known */
 	bool		needs_activities;	/* about to act: ask the cloud's

@@ -51,6 +51,10 @@ extern int	qs_cloud_limits_apply(const QsCapacity *capacity, int target,
 extern void qs_decision_add_clamp(QsDecision *decision, const char *by,
 								  int limit, int from, int to);
 
+/* Growth that is not fulfilled goes on in bounded steps. */
+extern int	qs_unfulfilled_bound(const QsHistory *history,
+								 const QsCapacity *capacity, int base);
+
 /* stabilization.c */
 
 extern void qs_window_load(const QsHistory *history, int64_t window_us,

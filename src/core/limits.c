@@ -176,6 +176,26 @@ qs_cloud_limits_apply(const QsCapacity *capacity, int target,
 	return to;
 }
 
+/*
+ * How far desired may rise while growth is unfulfilled: by as many as were
+ * there, or four, as the Kubernetes autoscaler bounds a step.  More would
+ * order nothing sooner, and after three such steps desired is held.
+ */
+int
+qs_unfulfilled_bound(const QsHistory *history, const QsCapacity *capacity,
+					 int base)
+{
+	int			there = history->fulfilled_capacity;
+	int			bound;
+
+	if (history->unfulfilled_scale_ups <= 0)
+		return QS_MAX_INSTANCES;
+	if (there < 0 || there > capacity->total)
+		there = capacity->total;
+	bound = base + (there > 4 ? there : 4);
+	return bound < QS_MAX_INSTANCES ? bound : QS_MAX_INSTANCES;
+}
+
 /* Field by field: a struct copy may carry padding, and equal decisions must
  * be equal bytes. */
 void

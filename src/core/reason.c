@@ -208,6 +208,13 @@ static const ReasonText reasons[QS_REASON_COUNT] = {
 		" blocked_until; look at qpsscale.errors and, once the cause is gone,"
 		" call qpsscale_reset_circuit."
 	},
+	[QS_REASON_STOCK_OUT] = {
+		"stock_out",
+		"The cloud accepted growth and delivered no instance, so the desired"
+		" capacity is held, and written once more at blocked_until; look at"
+		" the scaling group's activities in the cloud, its quota and the"
+		" stock of its instance type."
+	},
 	[QS_REASON_NOT_ARMED] = {
 		"not_armed",
 		"This is recorded but not carried out, because the database is not"

@@ -86,8 +86,12 @@ wants_in_service(const QpsscaleGroup *group)
 	const GroupActivity *open = &group->open;
 	const QsCapacity *capacity = &group->target.capacity;
 
+	/* or has something come of what the cloud did not deliver? */
+	if (group->stock_out.unfulfilled > 0 && capacity->known &&
+		capacity->total > group->stock_out.fulfilled)
+		return true;
 	return open->status == ACTIVITY_ACCEPTED && capacity->known &&
-		open->desired > open->base && capacity->desired == open->desired &&
+		open->desired >= open->base && capacity->desired == open->desired &&
 		capacity->total == open->desired;
 }
 

@@ -122,6 +122,15 @@ explain_breakers(StringInfo out, const QpsscaleGroup *group)
 {
 	if (group->watch.failed_actions > 0)
 		qpsscale_json_int(out, "failed_actions", group->watch.failed_actions);
+	if (group->stock_out.unfulfilled > 0)
+	{
+		qpsscale_json_int(out, "unfulfilled_scale_ups",
+						  group->stock_out.unfulfilled);
+		qpsscale_json_count(out, "fulfilled_capacity",
+							group->stock_out.fulfilled);
+		qpsscale_json_unix_us(out, "stock_out_since",
+							  group->stock_out.since);
+	}
 	if (group->history.circuit_open_until != QS_NEVER)
 		qpsscale_json_unix_us(out, "circuit_open_until",
 							  group->history.circuit_open_until);

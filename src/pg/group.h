@@ -15,6 +15,7 @@
 #include "cloud/provider.h"
 #include "core/decide.h"
 #include "core/foreign.h"
+#include "core/stock_out.h"
 #include "datatype/timestamp.h"
 #include "pg/host.h"
 
@@ -69,6 +70,7 @@ typedef struct GroupActivity
 	bool		evaluator_alive;	/* another process may still send it */
 	int			desired;
 	int			base;
+	int			total;			/* members when it was decided, QS_UNKNOWN */
 	TimestampTz requested_at;
 	TimestampTz accepted_at;	/* 0 = not accepted */
 	TimestampTz applied_by;		/* found to be applied, at this time or before */
@@ -108,6 +110,7 @@ typedef struct GroupWatch
 	int64		known_version;	/* of the policy when it was seen; 0 = none */
 	int			lost_desired;	/* written by a call taken for lost */
 	TimestampTz lost_at;		/* 0 = none */
+	QsStockOut	stock_out;
 } GroupWatch;
 
 /* What this cycle found the desired capacity changed to, and by whom. */
@@ -143,6 +146,7 @@ typedef struct QpsscaleGroup
 	GroupVerdict before;
 	GroupActivity open;
 	GroupWatch	watch;			/* as it was read */
+	QsStockOut	stock_out;		/* as it is to be written */
 	GroupChange change;			/* of desired, by this cycle's observation */
 	bool		has_reference_qps;	/* a suspicious drop is being held */
 	TimestampTz circuit_open_until; /* raw, 0 = null */

@@ -44,7 +44,7 @@ was_applied(QpsscaleGroup *group, int64 within_ms, TimestampTz now)
 	open->applied_by = Min(latest, now);
 	at = qpsscale_unix_us(open->applied_by);
 	history->last_action_at = later(history->last_action_at, at);
-	if (open->desired > open->base)
+	if (open->desired >= open->base)
 		history->last_scale_up_at = later(history->last_scale_up_at, at);
 	else
 		history->last_scale_down_at = later(history->last_scale_down_at, at);
@@ -230,9 +230,10 @@ resolve_accepted(QpsscaleGroup *group)
 		open->resolved = ACTIVITY_SUPERSEDED;
 		open->resolution = why_superseded(group);
 	}
-	else if (capacity->total == open->desired &&
-			 (open->desired < open->base ||
-			  capacity->in_service >= open->desired))
+	else if (open->desired < open->base ?
+			 capacity->total <= open->desired :
+			 capacity->total == open->desired &&
+			 capacity->in_service >= open->desired)
 		open->resolved = ACTIVITY_SUCCESSFUL;
 	else if (is_too_late(group))
 	{
@@ -240,6 +241,31 @@ resolve_accepted(QpsscaleGroup *group)
 		open->resolution = psprintf("not in service within %d seconds",
 									group->activity_deadline_s);
 	}
+}
+
+/* Did running grow?  From what was read, however often it is asked. */
+static void
+watch_growth(QpsscaleGroup *group)
+{
+	const GroupActivity *open = &group->open;
+	QsHistory  *history = &group->history;
+	QsGrowth	growth = {
+		.id = open->status == ACTIVITY_ACCEPTED &&
+		open->desired >= open->base ? open->id : 0,
+		.desired = open->desired,
+		.members_before = open->total,
+		.requested_at = qpsscale_unix_us(open->requested_at),
+		.too_late = open->resolved == ACTIVITY_FAILED,
+	};
+
+	group->stock_out = group->watch.stock_out;
+	qs_stock_out_observe(&group->stock_out, &growth,
+						 &group->target.capacity, &group->target.activity,
+						 group->asked_in_service, group->id,
+						 qpsscale_unix_us(GetCurrentTimestamp()));
+	history->unfulfilled_scale_ups = group->stock_out.unfulfilled;
+	history->fulfilled_capacity = group->stock_out.fulfilled;
+	history->stock_out_probe_at = group->stock_out.probe_at;
 }
 
 void
@@ -263,8 +289,12 @@ qpsscale_resolve_open(QpsscaleGroup *group, const QpsscaleSettings *settings)
 		default:
 			break;
 	}
+	watch_growth(group);
 	group->history.activity_in_flight =
 		open->resolved == ACTIVITY_REQUESTED ||
 		open->resolved == ACTIVITY_UNKNOWN;
-	group->history.activity_accepted = open->resolved == ACTIVITY_ACCEPTED;
+	/* what the cloud gave up is not on its way any more */
+	group->history.activity_accepted =
+		open->resolved == ACTIVITY_ACCEPTED &&
+		open->id != group->stock_out.counted;
 }

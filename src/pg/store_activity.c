@@ -66,19 +66,20 @@ static const char claim_sql[] =
 static const char insert_sql[] =
 "INSERT INTO qpsscale.activities (resource_group_id, activity_key,"
 "  requested_at, action, delta, desired_capacity, status, reason, eval_qps,"
-"  eval_capacity, target_qps, policy_version, evaluator_pid,"
+"  eval_capacity, eval_total, target_qps, policy_version, evaluator_pid,"
 "  evaluator_started_at)"
 " SELECT w.id, w.stem || '-' || CASE WHEN w.status = 'dry_run' THEN 1 ELSE"
 "   (SELECT count(*) + 1 FROM qpsscale.activities p"
 "    WHERE p.activity_key > w.stem || '-' AND p.activity_key < w.stem || '.')"
 "   END,"
 "  w.at, w.action, w.desired - w.base, w.desired, w.status, w.reason, w.qps,"
-"  w.base, w.target, w.version, w.pid, w.started_at"
+"  w.base, w.total, w.target, w.version, w.pid, w.started_at"
 " FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::text[],"
 "  $5::integer[], $6::integer[], $7::text[], $8::text[], $9::float8[],"
-"  $10::float8[], $11::bigint[], $12::integer[], $13::timestamptz[])"
+"  $10::float8[], $11::bigint[], $12::integer[], $13::integer[],"
+"  $14::timestamptz[])"
 "  AS w(id, stem, at, action, desired, base, status, reason, qps, target,"
-"       version, pid, started_at)"
+"       version, total, pid, started_at)"
 " WHERE w.status <> 'dry_run' OR NOT EXISTS"
 "   (SELECT FROM qpsscale.activities d"
 "    WHERE d.activity_key = w.stem || '-1')"
@@ -137,10 +138,10 @@ static StorePlan resolve_plan = {resolve_sql, 5,
 static StorePlan claim_plan = {claim_sql, 7,
 	{INT8OID, INT8OID, BOOLOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
 TIMESTAMPTZOID}, NULL};
-static StorePlan insert_plan = {insert_sql, 13,
+static StorePlan insert_plan = {insert_sql, 14,
 	{INT8OID, TEXTOID, TIMESTAMPTZOID, TEXTOID, INT4OID, INT4OID, TEXTOID,
-		TEXTOID, FLOAT8OID, FLOAT8OID, INT8OID, INT4OID, TIMESTAMPTZOID},
-NULL};
+		TEXTOID, FLOAT8OID, FLOAT8OID, INT8OID, INT4OID, INT4OID,
+TIMESTAMPTZOID}, NULL};
 static StorePlan reasons_plan = {reasons_sql, 2, {INT8OID, INT8OID}, NULL};
 static StorePlan supersede_plan = {supersede_sql, 1, {INT8OID}, NULL};
 static StorePlan record_plan = {record_sql, 10,
@@ -298,6 +299,7 @@ put_activity(StoreRows *rows, const QpsscaleGroup *group, const char *stem)
 		store_put_null(rows);
 	store_put_double(rows, group->policy.target_qps);
 	store_put_int64(rows, group->version);
+	store_put_count(rows, group->target.capacity.total);
 	if (decision->dry_run)
 	{
 		store_put_null(rows);

@@ -67,8 +67,10 @@ static const char groups_sql[] =
 "  s.latest_min, s.latest_max, s.latest_optimal, s.blocked_until,"
 "  s.cooldown_until, s.last_error,"
 "  s.failed_actions, s.known_desired, s.known_version, s.lost_desired,"
-"  s.lost_at,"
-"  a.id, a.status, a.desired_capacity, a.eval_capacity, a.requested_at,"
+"  s.lost_at, s.unfulfilled_scale_ups, s.fulfilled_capacity,"
+"  s.unfulfilled_activity_id, s.stock_out_since, s.stock_out_probe_at,"
+"  a.id, a.status, a.desired_capacity, a.eval_capacity, a.eval_total,"
+"  a.requested_at,"
 "  a.accepted_at,"
 "  CASE WHEN a.status = 'requested'"
 "    AND a.evaluator_pid <> pg_backend_pid()"
@@ -332,6 +334,11 @@ read_watch(Row *row, GroupWatch *watch)
 	watch->known_version = next_int64(row, 0);
 	watch->lost_desired = next_int32(row, QS_UNKNOWN);
 	watch->lost_at = next_time(row);
+	watch->stock_out.unfulfilled = next_int32(row, 0);
+	watch->stock_out.fulfilled = next_int32(row, QS_UNKNOWN);
+	watch->stock_out.counted = next_int64(row, 0);
+	watch->stock_out.since = next_unix_us(row);
+	watch->stock_out.probe_at = next_unix_us(row);
 }
 
 static void
@@ -343,6 +350,7 @@ read_open_activity(Row *row, GroupActivity *open)
 	status = next_text(row);
 	open->desired = next_int32(row, QS_UNKNOWN);
 	open->base = next_int32(row, QS_UNKNOWN);
+	open->total = next_int32(row, QS_UNKNOWN);
 	open->requested_at = next_time(row);
 	open->accepted_at = next_time(row);
 	open->evaluator_alive = next_bool(row);

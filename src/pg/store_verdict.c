@@ -381,7 +381,7 @@ put_times(StoreRows *rows, const QpsscaleGroup *group)
 		int64		at = qpsscale_unix_us(group->open.applied_by);
 
 		any = later(any, at);
-		if (group->open.desired > group->open.base)
+		if (group->open.desired >= group->open.base)
 			up = later(up, at);
 		else
 			down = later(down, at);

@@ -32,6 +32,9 @@ static const char watch_sql[] =
 "  known_desired = w.known_desired, known_version = w.known_version,"
 "  lost_desired = coalesce(w.lost_desired, s.lost_desired),"
 "  lost_at = CASE WHEN w.lost_desired IS NULL THEN s.lost_at ELSE w.at END,"
+"  unfulfilled_scale_ups = w.unfulfilled, fulfilled_capacity = w.fulfilled,"
+"  unfulfilled_activity_id = w.counted, stock_out_since = w.since,"
+"  stock_out_probe_at = w.probe_at,"
 "  suspended = s.suspended OR w.pause IS NOT NULL,"
 "  suspended_direction = CASE WHEN w.pause IS NULL"
 "   THEN s.suspended_direction ELSE 'both' END,"
@@ -40,20 +43,24 @@ static const char watch_sql[] =
 "  suspended_by = CASE WHEN w.pause IS NULL THEN s.suspended_by"
 "   ELSE current_user END"
 " FROM (SELECT w.id, w.at, w.landed, w.circuit_latest, w.known_desired,"
-"   w.known_version, w.lost_desired,"
+"   w.known_version, w.lost_desired, w.unfulfilled, w.fulfilled, w.counted,"
+"   w.since, w.probe_at,"
 "   CASE WHEN o.suspended AND o.suspended_direction = 'both'"
 "    AND o.suspended_until IS NULL THEN NULL ELSE w.pause END AS pause"
 "  FROM unnest($1::bigint[], $2::timestamptz[], $3::boolean[],"
 "   $4::timestamptz[], $5::integer[], $6::bigint[], $7::integer[],"
-"   $8::text[])"
+"   $8::text[], $9::integer[], $10::integer[], $11::bigint[],"
+"   $12::timestamptz[], $13::timestamptz[])"
 "   AS w(id, at, landed, circuit_latest, known_desired, known_version,"
-"        lost_desired, pause)"
+"        lost_desired, pause, unfulfilled, fulfilled, counted, since,"
+"        probe_at)"
 "  JOIN qpsscale.state o ON o.resource_group_id = w.id) w"
 " WHERE s.resource_group_id = w.id";
 
-static StorePlan watch_plan = {watch_sql, 8,
+static StorePlan watch_plan = {watch_sql, 13,
 	{INT8OID, TIMESTAMPTZOID, BOOLOID, TIMESTAMPTZOID, INT4OID, INT8OID,
-INT4OID, TEXTOID}, NULL};
+		INT4OID, TEXTOID, INT4OID, INT4OID, INT8OID, TIMESTAMPTZOID,
+TIMESTAMPTZOID}, NULL};
 
 /* An answer was lost, but the cloud did it. */
 static bool
@@ -102,6 +109,41 @@ pauses(const QpsscaleGroup *group)
 		group->policy.on_foreign_change == QS_FOREIGN_PAUSE;
 }
 
+/* With the intent to write desired once more comes the next such time. */
+static QsStockOut
+stock_out_now(const QpsscaleGroup *group)
+{
+	QsStockOut	now = group->stock_out;
+
+	if (group->decision.probes_stock_out &&
+		group->outcome == ACTIVITY_REQUESTED)
+		qs_stock_out_probed(&now, group->id,
+							qpsscale_unix_us(group->decided_at));
+	return now;
+}
+
+static bool
+stock_out_changed(const QpsscaleGroup *group)
+{
+	const QsStockOut *before = &group->watch.stock_out;
+	QsStockOut	now = stock_out_now(group);
+
+	return now.unfulfilled != before->unfulfilled ||
+		now.fulfilled != before->fulfilled ||
+		now.counted != before->counted || now.since != before->since ||
+		now.probe_at != before->probe_at;
+}
+
+static void
+put_stock_out(StoreRows *rows, const QsStockOut *memory)
+{
+	store_put_int32(rows, memory->unfulfilled);
+	store_put_count(rows, memory->fulfilled);
+	store_put_int64(rows, memory->counted);
+	store_put_unix_us(rows, memory->since);
+	store_put_unix_us(rows, memory->probe_at);
+}
+
 static bool
 must_be_written(const QpsscaleGroup *group)
 {
@@ -109,7 +151,7 @@ must_be_written(const QpsscaleGroup *group)
 		group->circuit_open_until > circuit_latest(group) ||
 		group->watch.known_desired != known_desired(group) ||
 		group->watch.known_version != group->version ||
-		gave_up_a_call(group) || pauses(group);
+		gave_up_a_call(group) || pauses(group) || stock_out_changed(group);
 }
 
 void
@@ -121,6 +163,7 @@ qpsscale_store_watch(StoreBatch *batch)
 	for (int i = 0; i < batch->n_groups; i++)
 	{
 		const QpsscaleGroup *group = batch->groups[i];
+		QsStockOut	stock_out = stock_out_now(group);
 
 		if (!group->stored || !must_be_written(group))
 			continue;
@@ -135,6 +178,7 @@ qpsscale_store_watch(StoreBatch *batch)
 		store_put_text(&rows, pauses(group) ?
 					   psprintf("desired capacity was changed from %d to %d by somebody else",
 								group->change.from, group->change.to) : NULL);
+		put_stock_out(&rows, &stock_out);
 	}
 	(void) store_rows_run(&rows);
 }

@@ -101,7 +101,8 @@ def patch_group(world, parts, query, data):
         else:
             world.api.resize(group, minimum, maximum, desired, "control",
                              "control")
-    elif group.settings != before:
+    elif any(group.settings[name] != before[name]
+             for name in ("lifecycle", "suspended_processes")):
         # A process that was resumed catches up.
         group.reconcile(now, "control")
     if "set_instances" in data:

@@ -60,6 +60,8 @@ plain_world(void)
 	w.history.last_scale_down_at = QS_NEVER;
 	w.history.last_action_at = QS_NEVER;
 	w.history.circuit_open_until = QS_NEVER;
+	w.history.fulfilled_capacity = QS_UNKNOWN;
+	w.history.stock_out_probe_at = QS_NEVER;
 	w.history.suspended_until = QS_NEVER;
 	w.history.held_instances = QS_UNKNOWN;
 	w.history.held_until = QS_NEVER;
@@ -137,7 +139,7 @@ check_consistency(const World *w, const QsDecision *d)
 			assert_false(d->needs_activities || d->needs_in_service);
 			break;
 		case QS_ACTION_SCALE_UP:
-			assert_true(change > 0);
+			assert_true(d->probes_stock_out ? change == 0 : change > 0);
 			assert_int_equal(d->scaling_amount, change);
 			break;
 		case QS_ACTION_SCALE_DOWN:
@@ -181,6 +183,36 @@ is_held(const World *w)
 }
 
 /*
+ * While growth is unfulfilled desired rises by a bounded step at most, or as
+ * far as the cloud's minimum demands; in a stock-out not at all, unless an
+ * operator says so.  Whatever is remembered, it is never a reason to shrink.
+ */
+static inline void
+check_stock_out(const World *w, const QsDecision *d)
+{
+	const QsHistory *h = &w->history;
+	int			there = w->capacity.total;
+
+	if (d->probes_stock_out)
+	{
+		assert_true(d->action == QS_ACTION_SCALE_UP);
+		assert_true(d->desired == d->base && there < d->base);
+		assert_false(d->dry_run);
+	}
+	if (d->action == QS_ACTION_SCALE_DOWN)
+		assert_true(d->reason != QS_REASON_STOCK_OUT);
+	if (d->action != QS_ACTION_SCALE_UP || h->unfulfilled_scale_ups <= 0 ||
+		is_held(w))
+		return;
+	if (h->unfulfilled_scale_ups >= 3 && d->load_qps >= 0)
+		assert_true(d->probes_stock_out);
+	if (h->fulfilled_capacity >= 0 && h->fulfilled_capacity < there)
+		there = h->fulfilled_capacity;
+	assert_true(d->desired <= d->base + (there > 4 ? there : 4) ||
+				d->desired <= w->capacity.min);
+}
+
+/*
  * All of the above, and what must be known before anything is done.  What an
  * operator asked for needs no load; what he asks for just now needs no more
  * than that nothing is in flight.
@@ -192,6 +224,7 @@ check_decision(const World *w, const QsDecision *d)
 	check_record(w, d);
 	check_cloud_limits(w, d);
 	check_own_limits(w, d);
+	check_stock_out(w, d);
 	if (d->action != QS_ACTION_NONE)
 		assert_false(w->history.activity_in_flight);
 	if (d->action == QS_ACTION_SCALE_DOWN && !is_held(w))

@@ -114,6 +114,9 @@ static const Word given_words[] = {
 	{"in_flight", FLAG, IN(history.activity_in_flight)},
 	{"accepted", FLAG, IN(history.activity_accepted)},
 	{"circuit", TIME, IN(history.circuit_open_until)},
+	{"unfulfilled", COUNT, IN(history.unfulfilled_scale_ups)},
+	{"fulfilled", COUNT, IN(history.fulfilled_capacity)},
+	{"probe_at", TIME, IN(history.stock_out_probe_at)},
 	{"suspended_up", FLAG, IN(history.suspended_up)},
 	{"suspended_down", FLAG, IN(history.suspended_down)},
 	{"suspended_until", TIME, IN(history.suspended_until)},
@@ -142,6 +145,7 @@ static const Word expected_words[] = {
 	{"cooldown_until", TIME, OUT(cooldown_until)},
 	{"drop_seen", TIME, OUT(drop_seen_at)},
 	{"winner", TEXT, OUT(winner)},
+	{"probe", FLAG, OUT(probes_stock_out)},
 };
 
 static World
@@ -191,6 +195,8 @@ calm_world(void)
 	w.history.last_scale_down_at = QS_NEVER;
 	w.history.last_action_at = QS_NEVER;
 	w.history.circuit_open_until = QS_NEVER;
+	w.history.fulfilled_capacity = QS_UNKNOWN;
+	w.history.stock_out_probe_at = QS_NEVER;
 	w.history.suspended_until = QS_NEVER;
 	w.history.held_instances = QS_UNKNOWN;
 	w.history.held_until = QS_NEVER;
@@ -260,6 +266,13 @@ give(World *w, const char *name, char *value)
 	{
 		w->policy.mode = strcmp(value, "static") == 0 ?
 			QS_MODE_STATIC : QS_MODE_DYNAMIC;
+		return;
+	}
+	if (strcmp(name, "foreign") == 0)
+	{
+		w->policy.on_foreign_change =
+			strcmp(value, "override") == 0 ? QS_FOREIGN_OVERRIDE :
+			strcmp(value, "pause") == 0 ? QS_FOREIGN_PAUSE : QS_FOREIGN_ADOPT;
 		return;
 	}
 	if (strcmp(name, "base") == 0)

@@ -103,6 +103,9 @@ draw_history(QsHistory *h, int64_t now)
 	h->activity_in_flight = draw_bool(5);
 	h->activity_accepted = draw_bool(10);
 	h->circuit_open_until = draw_time(now);
+	h->unfulfilled_scale_ups = draw_bool(70) ? 0 : draw_count();
+	h->fulfilled_capacity = draw_count();
+	h->stock_out_probe_at = draw_time(now);
 	h->suspended_up = draw_bool(5);
 	h->suspended_down = draw_bool(5);
 	h->suspended_until = draw_time(now);
@@ -144,6 +147,7 @@ draw_world(void)
 	p->armed = draw_bool(90);
 	p->extension_enabled = draw_bool(90);
 	p->writes_while_busy = draw_bool(50);
+	p->on_foreign_change = (QsForeignPolicy) draw(3);
 	w.load.known = draw_bool(90);
 	w.load.mean_qps = draw_number(900);
 	w.load.newest_qps = draw_number(900);
@@ -353,6 +357,7 @@ growth_is_never_delayed_by_the_record(void **state)
 		w.history.activity_in_flight = false;
 		w.history.activity_accepted = draw_bool(50);
 		w.history.circuit_open_until = QS_NEVER;
+		w.history.unfulfilled_scale_ups = 0;
 		w.history.suspended_up = false;
 		w.history.held_until = QS_NEVER;
 		w.history.by_hand = false;
