@@ -201,6 +201,15 @@ def get_options(world, parts, query, data):
     return world.options
 
 
+def get_identity(world, parts, query, data):
+    return world.identity.report()
+
+
+def put_identity(world, parts, query, data):
+    world.identity.change(data)
+    return world.identity.report()
+
+
 def post_load(world, parts, query, data):
     world.load(data)
     return {"ok": True}
@@ -225,5 +234,7 @@ ROUTES = {
     ("POST", "clock", 1): post_clock,
     ("POST", "options", 1): post_options,
     ("GET", "options", 1): get_options,
+    ("PUT", "identity", 1): put_identity,
+    ("GET", "identity", 1): get_identity,
     ("POST", "load", 1): post_load,
 }

@@ -15,6 +15,7 @@ import aws
 import faults
 import sigv4
 from byteplus import ApiError, Request
+from identity import Identity, IdentityRequest
 from signature import SignatureError
 
 MAX_HEAD = 64 * 1024
@@ -329,6 +330,8 @@ class Connection(asyncio.Protocol):
             text = json.dumps(reply).encode()
             self.transport.write(self.head(status, len(text)) + text)
             self.exchange_done()
+        elif Identity.action_of(message) is not None:
+            self._identity(message, body)
         else:
             self._api(message, body)
 
@@ -411,6 +414,30 @@ class Connection(asyncio.Protocol):
             fault, exchange, lambda: api.answer(request),
             lambda status, number, code, text: api.refusal(
                 request, ApiError(status, code, text, number)))
+
+    def _identity(self, message, body):
+        """A request for temporary credentials; unsigned."""
+        world = self.server.world
+        now = world.now()
+        action = Identity.action_of(message)
+        request = IdentityRequest(action, message.method)
+        request.request_id = self.server.request_id(now)
+        exchange = Exchange(self, world.ledger.begin(
+            request, self.id, message.query, body, now))
+        self.exchange = exchange
+
+        def answer():
+            return world.identity.answer(action, message, body, now)
+
+        fault = world.faults.take(request.facts())
+        if fault is None:
+            self._reply(exchange, *answer())
+            return
+        exchange.entry["fault"] = fault.kind
+        faults.deliver(fault, exchange, answer,
+                       lambda status, number, code, text: json.dumps({
+                           "ResponseMetadata": {"Error": {
+                               "Code": code, "Message": text}}}).encode())
 
     def _reply(self, exchange, status, body):
         if self.server.latency:

@@ -76,7 +76,8 @@ async def watch_parent(parent, stop):
 async def serve(args, world, parent):
     """Serves until SIGTERM, SIGINT or the end of the parent."""
     verifier = Verifier(
-        {args.access_key: (args.secret_key, args.session_token)}, SERVICES)
+        {args.access_key: (args.secret_key, args.session_token)}, SERVICES,
+        world.identity)
     context = tls_context(args)
     aws_verifier = sigv4.Verifier(
         {args.access_key: (args.secret_key, args.session_token)}, aws.SERVICES)

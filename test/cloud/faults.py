@@ -9,9 +9,13 @@ import random
 import socket
 import struct
 
+import identity
+
 KINDS = ("hang", "reset", "close", "drip", "status", "error_200", "truncated",
          "huge", "non_utf8", "wrong_content_type", "html", "lost_reply",
          "delay", "deep", "redirect", "empty", "gateway", "body")
+# No fault strikes these that does not name them.
+NAMED_ONLY = {"webhook"}.union(identity.ACTIONS)
 MATCH_KEYS = {"action", "service", "group_id", "alb_id", "region"}
 
 STATUS_CODES = {
@@ -58,8 +62,8 @@ class Fault:
 
     def matches(self, facts):
         """facts: the request's action, service, region, ids."""
-        if (facts["action"] == "webhook"
-                and self.match.get("action") != "webhook"):
+        if (facts["action"] in NAMED_ONLY
+                and self.match.get("action") != facts["action"]):
             return False        # no cloud fault strikes it by accident
         for key, wanted in self.match.items():
             if key in ("group_id", "alb_id"):

@@ -143,11 +143,13 @@ def parse_x_date(text):
 class Verifier:
     """Checks requests against a table of access keys.
 
-    keys: access key -> (secret, session token or None).
+    keys: access key -> (secret, session token or None).  identity, where there
+    is one, knows the temporary ones.
     """
 
-    def __init__(self, keys, services):
+    def __init__(self, keys, services, identity=None):
         self.keys = keys
+        self.identity = identity
         self.services = services
         self._derived = {}
         self._dates = {}
@@ -157,13 +159,10 @@ class Verifier:
         access_key, scope_parts, names, given = self._authorization(headers)
         date, region, service = scope_parts
         x_date = self._date(headers, date, now)
-        if access_key not in self.keys:
-            raise SignatureError(401, 100009, "InvalidAccessKey",
-                                 "The access key id does not exist.")
+        secret, token = self._secret(access_key, now)
         if service not in self.services:
             raise SignatureError(404, 100007, "ServiceNotFound",
                                  "Service %s does not exist." % service)
-        secret, token = self.keys[access_key]
         self._check_signed_names(headers, names)
         self._check_token(headers, names, token)
         body_hash = hashlib.sha256(body).hexdigest() if body else EMPTY_SHA256
@@ -184,6 +183,19 @@ class Verifier:
                 "The request signature does not conform to the standard.",
                 canonical)
         return Scope(access_key, date, region, service)
+
+    def _secret(self, access_key, now):
+        """(secret, token) of a key."""
+        if access_key in self.keys:
+            return self.keys[access_key]
+        issued = self.identity and self.identity.key(access_key, now)
+        if not issued:
+            raise SignatureError(401, 100009, "InvalidAccessKey",
+                                 "The access key id does not exist.")
+        if issued[2]:
+            raise SignatureError(401, 100026, "InvalidSecretToken",
+                                 "The security token has expired.")
+        return issued[:2]
 
     def _authorization(self, headers):
         text = headers.get("authorization")

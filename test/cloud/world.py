@@ -8,6 +8,7 @@ import aws
 from byteplus import Api
 from faults import FaultList
 from groups import Group, GroupStore
+from identity import Identity
 from traffic import Traffic
 
 MAX_LOG_ENTRIES = 20000         # some 4 kB each at most
@@ -195,6 +196,7 @@ class World:
         self.faults = FaultList(seed)
         self.api = Api(self)
         self.aws = aws.Api(self)
+        self.identity = Identity()
         self.limiters = {}
         self.reset()
 
@@ -202,6 +204,7 @@ class World:
         self.clock = Clock(self.initial_compress)
         self.groups = GroupStore()
         self.traffic = Traffic()
+        self.identity.reset()
         self.faults.clear()
         self.ledger.clear()
         self.options = {name: (spec[1] if isinstance(spec[0], type)

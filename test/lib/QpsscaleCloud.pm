@@ -266,6 +266,13 @@ sub set_options
 	return $self->control('POST', 'options', \%wanted);
 }
 
+# Settings of the metadata service and the STS: lifetime, roles, revoke ...
+sub set_identity
+{
+	my ($self, %wanted) = @_;
+	return $self->control('PUT', 'identity', \%wanted);
+}
+
 # Ends the emulator; harmless when it has ended.  Keeps $? as it was.
 sub stop
 {
