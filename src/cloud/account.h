@@ -48,6 +48,7 @@ typedef struct QsAccount
 	bool		rate_limits_off;
 
 	QsCredentials credentials;	/* cleansed by qs_account_cleanse() */
+	int64_t		serial;			/* another number when those are replaced */
 	QsSigningKey signing_keys[QS_SIGNING_KEYS];
 	int			next_signing_key;
 
@@ -68,6 +69,9 @@ extern bool qs_credentials_from_environment(const char *provider,
 											QsLookup lookup, void *context,
 											QsCredentials *credentials,
 											QsError *error);
+
+/* After credentials were replaced: forgets what was derived from the old. */
+extern void qs_account_renewed(QsAccount *account, int64_t serial);
 
 /* Overwrites secrets and derived keys. */
 extern void qs_account_cleanse(QsAccount *account);

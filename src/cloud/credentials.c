@@ -92,6 +92,14 @@ qs_credentials_from_environment(const char *provider, QsLookup lookup,
 }
 
 void
+qs_account_renewed(QsAccount *account, int64_t serial)
+{
+	OPENSSL_cleanse(account->signing_keys, sizeof(account->signing_keys));
+	account->next_signing_key = 0;
+	account->serial = serial;
+}
+
+void
 qs_account_cleanse(QsAccount *account)
 {
 	OPENSSL_cleanse(&account->credentials, sizeof(account->credentials));
