@@ -64,7 +64,8 @@ $$;
 SELECT o.name, attempt_option(o.name, E'\t')
 FROM (VALUES ('provider'), ('region'), ('endpoint'),
 	('autoscaling_endpoint'), ('monitor_endpoint'), ('autoscaling_service'),
-	('monitor_service'), ('ca_file'), ('rate_limits')) o (name);
+	('monitor_service'), ('ca_file'), ('rate_limits'),
+	('metadata_endpoint'), ('sts_endpoint')) o (name);
 
 -- values at the edge
 SELECT o.name, o.value, split_part(attempt_option(o.name, o.value), E'\n', 1)
@@ -114,6 +115,28 @@ FROM (VALUES
 	(3, 'session_token', 'file:token'),
 	(4, 'secret_access_key', 'inline:EXAMPLE')) o (number, name, value)
 ORDER BY o.number;
+-- the server's own credentials instead
+SELECT o.name, o.value, split_part(attempt_secret(o.name, o.value), E'\n', 1)
+FROM (VALUES
+	(1, 'credentials', 'chain'),
+	(2, 'credentials', 'oidc'),
+	(3, 'credentials', 'file'),
+	(4, 'credentials', 'ecs'),
+	(5, 'oidc_role_trn', 'trn:iam::2000000001:role/scaler'),
+	(6, 'oidc_role_trn', 'no role'),
+	(7, 'oidc_token_file', '/var/run/secrets/token'),
+	(8, 'oidc_token_file', 'token'),
+	(9, 'cli_config_file', '/home/postgres/.byteplus/config.json'),
+	(10, 'cli_config_file', 'config.json'),
+	(11, 'cli_profile', 'prod'),
+	(12, 'cli_profile', ''),
+	(13, 'ecs_role', 'scaler'),
+	(14, 'ecs_role', 'a?b')) o (number, name, value)
+ORDER BY o.number;
+CREATE USER MAPPING FOR CURRENT_USER SERVER regress_cloud
+	OPTIONS (credentials 'ecs', access_key_id 'env:ACCESS_KEY');
+CREATE USER MAPPING FOR CURRENT_USER SERVER regress_cloud
+	OPTIONS (credental 'ecs');
 -- what is refused is not repeated: "canary" must not appear in an answer
 SELECT o.number, attempt_secret(o.name, o.value)
 FROM (VALUES
@@ -135,7 +158,9 @@ FROM (VALUES
 	(16, 'secret_access_key', E'inline:canary\n'),
 	(17, 'secret_access_key', 'inline:' || repeat('canary', 700)),
 	(18, 'secret_access_key', 'ENV:CANARY'),
-	(19, 'secret_acess_key', 'canary')) o (number, name, value)
+	(19, 'secret_acess_key', 'canary'),
+	(20, 'credentials', 'canary'),
+	(21, 'ecs_role', 'can ary')) o (number, name, value)
 ORDER BY o.number;
 -- a change is checked like the first time
 CREATE USER MAPPING FOR CURRENT_USER SERVER regress_cloud
@@ -163,7 +188,9 @@ FROM (VALUES
 	(6, 'autoscaling_service', 'auto_scaling'),
 	(7, 'monitor_service', 'Volc_Observe'),
 	(8, 'ca_file', '/etc/ssl/certs/ca-certificates.crt'),
-	(9, 'rate_limits', 'off')) o (number, name, value)
+	(9, 'rate_limits', 'off'),
+	(10, 'metadata_endpoint', 'http://127.0.0.1'),
+	(11, 'sts_endpoint', 'https://sts.example.com')) o (number, name, value)
 ORDER BY o.number;
 RESET ROLE;
 GRANT USAGE ON FOREIGN SERVER regress_cloud TO regress_qpsscale_carl;
@@ -181,6 +208,26 @@ FROM (VALUES
 	(8, 'inline:canary'),
 	(9, 'canary')) o (number, value)
 ORDER BY o.number;
+-- nor anything that lends him the server's own credentials
+SELECT o.name, split_part(attempt_secret(o.name, o.value), E'\n', 1)
+FROM (VALUES
+	(1, 'credentials', 'ecs'),
+	(2, 'oidc_role_trn', 'r'),
+	(3, 'oidc_token_file', '/canary'),
+	(4, 'cli_config_file', '/canary'),
+	(5, 'cli_profile', 'p'),
+	(6, 'ecs_role', 'r')) o (number, name, value)
+ORDER BY o.number;
+RESET ROLE;
+CREATE USER MAPPING FOR regress_qpsscale_carl SERVER regress_cloud
+	OPTIONS (credentials 'ecs');
+SET ROLE regress_qpsscale_carl;
+-- what a superuser has lent him is not his to change
+ALTER USER MAPPING FOR regress_qpsscale_carl SERVER regress_cloud
+	OPTIONS (ADD ecs_role 'canary');
+ALTER USER MAPPING FOR regress_qpsscale_carl SERVER regress_cloud
+	OPTIONS (SET credentials 'oidc');
+DROP USER MAPPING FOR regress_qpsscale_carl SERVER regress_cloud;
 -- a server on which a superuser has set an address is not his to change
 CREATE SERVER regress_of_carl FOREIGN DATA WRAPPER qpsscale
 	OPTIONS (provider 'byteplus');

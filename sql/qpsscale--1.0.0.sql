@@ -403,7 +403,7 @@ COMMENT ON TABLE qpsscale.errors IS
 	'what went wrong; an error that repeats from tick to tick is recorded once';
 COMMENT ON COLUMN qpsscale.errors.id IS 'number, rising with time';
 COMMENT ON COLUMN qpsscale.errors.resource_group_id IS 'the group; NULL when it concerns all';
-COMMENT ON COLUMN qpsscale.errors.source IS 'load, capacity, activities, in_service, set_capacity, account, policy or database';
+COMMENT ON COLUMN qpsscale.errors.source IS 'load, capacity, activities, in_service, set_capacity, account, credentials, policy or database';
 COMMENT ON COLUMN qpsscale.errors.message IS 'what happened, without any secret';
 COMMENT ON COLUMN qpsscale.errors.context IS 'class, code, HTTP status';
 COMMENT ON COLUMN qpsscale.errors.occurred_at IS 'when it happened first';

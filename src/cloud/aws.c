@@ -307,6 +307,12 @@ aws_abandon(QsCall *call, const QsError *error)
 	qs_call_charge(call, error);
 }
 
+static bool
+aws_sign(QsArena *arena, QsCall *call, int64_t now_us, QsError *error)
+{
+	return qs_aws_sign(arena, qs_aws_call(call), now_us, error);
+}
+
 /* SetDesiredCapacity does not wait for activities: HonorCooldown is false. */
 const QsProvider qs_provider_aws = {
 	.name = "aws",
@@ -316,6 +322,7 @@ const QsProvider qs_provider_aws = {
 	.ask_activities = qs_aws_ask_activities,
 	.set_capacity = qs_aws_set_capacity,
 	.parse = aws_parse,
+	.sign = aws_sign,
 	.abandon = aws_abandon,
 	.settle = qs_targets_settle,
 };

@@ -243,6 +243,12 @@ byteplus_abandon(QsCall *call, const QsError *error)
 	qs_byteplus_abandon_groups(qs_byteplus_call(call), &reason);
 }
 
+static bool
+byteplus_sign(QsArena *arena, QsCall *call, int64_t now_us, QsError *error)
+{
+	return qs_byteplus_sign(arena, qs_byteplus_call(call), now_us, error);
+}
+
 /* A change of the desired number is taken while an activity runs. */
 const QsProvider qs_provider_byteplus = {
 	.name = "byteplus",
@@ -252,6 +258,7 @@ const QsProvider qs_provider_byteplus = {
 	.ask_activities = qs_byteplus_ask_activities,
 	.set_capacity = qs_byteplus_set_capacity,
 	.parse = byteplus_parse,
+	.sign = byteplus_sign,
 	.abandon = byteplus_abandon,
 	.settle = qs_targets_settle,
 };

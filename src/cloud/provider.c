@@ -70,6 +70,7 @@ qs_call_init(QsArena *arena, QsCall *call, const QsBatch *batch,
 {
 	call->kind = kind;
 	call->account = batch->account;
+	call->serial = batch->account->serial;
 	call->region = batch->region;
 	call->memory = batch->memory;
 	call->ca_file = batch->account->ca_file;

@@ -85,7 +85,10 @@ typedef struct QsCall
 	int64_t		period_s;
 	const char *variant;
 
-	void	   *user;			/* the caller's */
+	/* the caller's */
+	int64_t		serial;			/* of the credentials that signed it */
+	bool		signed_anew;	/* after those were refused */
+	void	   *user;
 } QsCall;
 
 typedef struct QsCallList
@@ -161,6 +164,10 @@ typedef struct QsProvider
 	bool		(*parse) (QsArena *arena, QsCall *call,
 						  const QsHttpReply *reply, int64_t now_us,
 						  QsCallList *follow_up, QsError *error);
+
+	/* Signs a call anew: its account has other credentials now. */
+	bool		(*sign) (QsArena *arena, QsCall *call, int64_t now_us,
+						 QsError *error);
 
 	/* The call will not be answered: charges its targets with the error. */
 	void		(*abandon) (QsCall *call, const QsError *error);

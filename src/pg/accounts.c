@@ -38,6 +38,7 @@ PG_FUNCTION_INFO_V1(qpsscale_fdw_validator);
 #define MAX_REGION_LENGTH		64
 #define MAX_SERVICE_LENGTH		64
 #define MAX_SECRET_NAME_LENGTH	200
+#define MAX_NAME_LENGTH			256
 #define MAX_INLINE_LENGTH		4095	/* QS_SECRET_MAX with its NUL */
 #define MAX_TYPING_DISTANCE		4
 
@@ -53,6 +54,8 @@ typedef enum OptionKind
 	OPTION_SERVICE,
 	OPTION_PATH,
 	OPTION_SWITCH,
+	OPTION_NAME,
+	OPTION_CREDENTIALS,
 	OPTION_SECRET
 } OptionKind;
 
@@ -88,15 +91,32 @@ static const OptionRule rules[] = {
 	"PEM bundle of certificate authorities, an absolute path"},
 	{"rate_limits", ForeignServerRelationId, true, OPTION_SWITCH,
 	"on or off: keep to the cloud's documented rate limits"},
+	{"metadata_endpoint", ForeignServerRelationId, true, OPTION_URL,
+	"http://host[:port] of the ECS metadata service"},
+	{"sts_endpoint", ForeignServerRelationId, true, OPTION_URL,
+	"https://host[:port] of the security token service"},
 	{"access_key_id", UserMappingRelationId, false, OPTION_SECRET,
 	"file:name or env:NAME of the access key id"},
 	{"secret_access_key", UserMappingRelationId, false, OPTION_SECRET,
 	"file:name or env:NAME of the secret access key"},
 	{"session_token", UserMappingRelationId, false, OPTION_SECRET,
-	"file:name or env:NAME of a session token"}
+	"file:name or env:NAME of a session token"},
+	{"credentials", UserMappingRelationId, true, OPTION_CREDENTIALS,
+	"chain, oidc, file or ecs: the server's own credentials, instead of keys"},
+	{"oidc_role_trn", UserMappingRelationId, true, OPTION_NAME,
+	"resource name of the role that an OIDC token is exchanged for"},
+	{"oidc_token_file", UserMappingRelationId, true, OPTION_PATH,
+	"file of the OIDC token, an absolute path"},
+	{"cli_config_file", UserMappingRelationId, true, OPTION_PATH,
+	"configuration file of the command line tool, an absolute path"},
+	{"cli_profile", UserMappingRelationId, true, OPTION_NAME,
+	"profile in that file"},
+	{"ecs_role", UserMappingRelationId, true, OPTION_NAME,
+	"role of the ECS instance, where it has several"}
 };
 
 static const char *const providers[] = {"byteplus"};
+static const char *const borrowings[] = {"chain", "oidc", "file", "ecs"};
 
 /* ---- syntax of values; no function here raises an error ---- */
 
@@ -219,12 +239,22 @@ valid_service(const char *name)
 }
 
 static bool
-valid_provider(const char *name)
+is_one_of(const char *name, const char *const *list, int n)
 {
-	for (int i = 0; i < (int) lengthof(providers); i++)
-		if (strcmp(name, providers[i]) == 0)
+	for (int i = 0; i < n; i++)
+		if (strcmp(name, list[i]) == 0)
 			return true;
 	return false;
+}
+
+/* A cloud's name of something: trn:iam::2000000001:role/scaler */
+static bool
+valid_name(const char *name)
+{
+	size_t		length = strlen(name);
+
+	return length > 0 && length <= MAX_NAME_LENGTH &&
+		strspn(name, LETTERS DIGITS "_-.:/@=+,") == length;
 }
 
 /* Relative, and each part begins with a letter, a digit or an underscore:
@@ -273,6 +303,7 @@ valid_inline_secret(const char *value)
 
 /* ---- checks that raise errors ---- */
 
+/* In a user mapping any value may be a key that took a wrong turn. */
 static void
 refuse_value(const OptionRule *rule, const char *hint)
 {
@@ -281,7 +312,7 @@ refuse_value(const OptionRule *rule, const char *hint)
 			 errmsg("invalid value for option \"%s\"", rule->name),
 			 errdetail("The option is: %s.", rule->help),
 			 hint != NULL ? errhint("%s", hint) : 0,
-			 errhidestmt(rule->kind == OPTION_SECRET)));
+			 errhidestmt(rule->catalog == UserMappingRelationId)));
 }
 
 /* The server would log the refused statement, with what it holds. */
@@ -364,7 +395,7 @@ check_value(const OptionRule *rule, const char *value)
 	switch (rule->kind)
 	{
 		case OPTION_PROVIDER:
-			if (!valid_provider(value))
+			if (!is_one_of(value, providers, lengthof(providers)))
 				refuse_value(rule, "The only provider is byteplus.");
 			break;
 		case OPTION_REGION:
@@ -386,6 +417,14 @@ check_value(const OptionRule *rule, const char *value)
 		case OPTION_SWITCH:
 			if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
 				refuse_value(rule, NULL);
+			break;
+		case OPTION_NAME:
+			if (!valid_name(value))
+				refuse_value(rule, "It is made of letters, digits, and the characters _ - . : / @ = + and comma.");
+			break;
+		case OPTION_CREDENTIALS:
+			if (!is_one_of(value, borrowings, lengthof(borrowings)))
+				refuse_value(rule, "Keys go into the options access_key_id and secret_access_key, as references.");
 			break;
 		case OPTION_SECRET:
 			check_secret(rule, value);
@@ -492,6 +531,8 @@ qpsscale_fdw_validator(PG_FUNCTION_ARGS)
 {
 	List	   *options = untransformRelOptions(PG_GETARG_DATUM(0));
 	Oid			catalog = PG_GETARG_OID(1);
+	bool		borrows = false;
+	bool		keys = false;
 	ListCell   *cell;
 
 	foreach(cell, options)
@@ -506,8 +547,17 @@ qpsscale_fdw_validator(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					 errmsg("only superusers may set option \"%s\"",
 							rule->name),
-					 errdetail("The option is: %s.", rule->help)));
+					 errdetail("The option is: %s.", rule->help),
+					 errhidestmt(catalog == UserMappingRelationId)));
 		check_value(rule, defGetString(option));
+		borrows |= rule->kind == OPTION_CREDENTIALS;
+		keys |= rule->kind == OPTION_SECRET;
 	}
+	if (borrows && keys)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"credentials\" and keys exclude each other"),
+				 errhint("Drop access_key_id, secret_access_key and session_token, or credentials."),
+				 errhidestmt(true)));
 	PG_RETURN_VOID();
 }

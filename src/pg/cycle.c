@@ -148,6 +148,14 @@ decided(Cycle *cycle, QpsscaleGroup *group)
 	QPSSCALE_CRASH_POINT(decided);
 }
 
+static void
+refuse_account(Cycle *cycle, QpsscaleGroup *group, const char *problem)
+{
+	qpsscale_resolve_open(group, cycle->settings);
+	decide_without_account(group, problem);
+	decided(cycle, group);
+}
+
 /*
  * All answers that were asked for are there: decide, or ask what a group about
  * to act needs.
@@ -405,26 +413,65 @@ grace_ends_ms(const Observer *observer)
 
 /*
  * May the groups that have arrived go on?  Yes when nobody is on the way, or
- * when some answer has come and what is missing hangs.  *wait_ms is shortened
- * to the end of the grace.
+ * when some answer has come and what is missing hangs; groups without
+ * credentials count for no more than a hanging call.  *wait_ms is shortened to
+ * the end of the grace.
  */
 static bool
 should_flush(const Cycle *cycle, GroupStage arrived, int on_the_way,
-			 int64 started_ms, int64 *wait_ms)
+			 int waiting, int64 started_ms, int64 *wait_ms)
 {
 	int64		left;
 
 	if (cycle->in_stage[arrived] == 0)
 		return false;
-	if (on_the_way == 0 || cycle->over)
+	if (on_the_way + waiting == 0 || cycle->over)
 		return true;
-	if (cycle->observer.last_reply_ms <= started_ms)
+	if (cycle->observer.last_reply_ms <= started_ms && on_the_way > 0)
 		return false;
-	left = grace_ends_ms(&cycle->observer) - qs_net_now_ms();
+	left = Max(grace_ends_ms(&cycle->observer), started_ms + GRACE_MS) -
+		qs_net_now_ms();
 	if (left <= 0)
 		return true;
 	*wait_ms = Min(*wait_ms, left);
 	return false;
+}
+
+/*
+ * Groups whose account has got its credentials, or will not get any, go on.
+ * After the deadline there is nothing left to wait for.
+ */
+static void
+admit(Cycle *cycle)
+{
+	StoreSnapshot *snapshot = cycle->snapshot;
+	bool		some = false;
+
+	for (int i = 0; i < snapshot->n_accounts; i++)
+		if (snapshot->accounts[i]->waiting &&
+			qpsscale_account_arrived(snapshot->accounts[i]))
+			some = true;
+	if (!some && !cycle->over)
+		return;
+	for (int i = 0; i < snapshot->n_groups; i++)
+	{
+		QpsscaleGroup *group = &snapshot->groups[i];
+		QpsscaleAccount *account = group->account;
+
+		if (group->stage != STAGE_WAITING ||
+			(account->waiting && !cycle->over))
+			continue;
+		if (account->usable && !cycle->over)
+		{
+			enter(cycle, group, STAGE_OBSERVING);
+			continue;
+		}
+		refuse_account(cycle, group, account->problem != NULL ?
+					   account->problem : "no credentials before the cycle's deadline");
+	}
+	if (cycle->in_stage[STAGE_OBSERVING] > 0)
+		qpsscale_observe(&cycle->observer, snapshot->groups,
+						 snapshot->n_groups);
 }
 
 static void
@@ -444,14 +491,16 @@ run_stages(Cycle *cycle)
 									 cycle->snapshot->n_groups);
 		}
 		wait_ms = Max(wait_ms, 0);
+		if (in[STAGE_WAITING] > 0)
+			admit(cycle);
 		if (should_flush(cycle, STAGE_DECIDED,
 						 in[STAGE_OBSERVING] + in[STAGE_CHECKING],
-						 cycle->started_ms, &wait_ms))
+						 in[STAGE_WAITING], cycle->started_ms, &wait_ms))
 		{
 			intend(cycle);
 			continue;
 		}
-		if (should_flush(cycle, STAGE_ACTED, in[STAGE_ACTING],
+		if (should_flush(cycle, STAGE_ACTED, in[STAGE_ACTING], 0,
 						 cycle->act_started_ms, &wait_ms))
 		{
 			record(cycle);
@@ -577,7 +626,7 @@ prepare_group(Cycle *cycle, QpsscaleGroup *group, HTAB *accounts)
 	entry = hash_search(accounts, &key, HASH_FIND, NULL);
 	if (entry == NULL)
 		problem = "the account changed while the cycle was being prepared";
-	else if (!entry->account->usable)
+	else if (!entry->account->usable && !entry->account->waiting)
 		problem = entry->account->problem;
 	else if (group->provider == NULL)
 		problem = psprintf("provider \"%s\" is not known",
@@ -586,12 +635,12 @@ prepare_group(Cycle *cycle, QpsscaleGroup *group, HTAB *accounts)
 		problem = "neither the group nor its account names a region";
 	if (problem != NULL)
 	{
-		qpsscale_resolve_open(group, cycle->settings);
-		decide_without_account(group, problem);
-		decided(cycle, group);
+		refuse_account(cycle, group, problem);
 		return;
 	}
 	group->account = entry->account;
+	if (entry->account->waiting)
+		enter(cycle, group, STAGE_WAITING);
 }
 
 static void
@@ -599,6 +648,24 @@ cleanse(StoreSnapshot *snapshot)
 {
 	for (int i = 0; i < snapshot->n_accounts; i++)
 		qs_account_cleanse(&snapshot->accounts[i]->cloud);
+}
+
+/* Of credentials that all groups still have: nobody's error but our own. */
+static void
+tell_complaints(void)
+{
+	const char *complaint;
+	ErrorData  *error;
+
+	while ((complaint = qpsscale_supplies_complaint()) != NULL)
+	{
+		char	   *message = pstrdup(complaint);
+
+		qpsscale_localize(message);
+		ereport(qpsscale_elevel(WARNING), (errmsg("qpsscale: %s", message)));
+		if (!qpsscale_store_error("credentials", message, &error))
+			log_step_error("record an error", error);
+	}
 }
 
 static void
@@ -615,6 +682,7 @@ run(Cycle *cycle)
 	run_stages(cycle);
 	await_last_replies(cycle);
 	cleanse(cycle->snapshot);
+	tell_complaints();
 }
 
 static bool

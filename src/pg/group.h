@@ -38,6 +38,7 @@ qpsscale_timestamptz(int64 unix_us)
 /* Where a group is in the cycle; see the table in src/README.md. */
 typedef enum GroupStage
 {
+	STAGE_WAITING,				/* its account's credentials are fetched */
 	STAGE_OBSERVING,			/* load and capacity are being read */
 	STAGE_CHECKING,				/* about to act: activities, in-service */
 	STAGE_DECIDED,				/* waits for the intent transaction */

@@ -244,6 +244,97 @@ may_retry(const QsCall *call, const QsError *error)
 		 qpsscale_worker_host->settings->enabled);
 }
 
+/* ----------
+ * Calls whose credentials were refused: signed anew and sent once more.
+ * ----------
+ */
+typedef struct ParkedCall
+{
+	struct ParkedCall *next;
+	QsCall	   *call;
+	QsError		error;
+} ParkedCall;
+
+static QpsscaleGroup *
+group_of(const QsCall *call)
+{
+	return call->targets[0]->user;
+}
+
+/* A change that was refused for its signature was certainly not applied. */
+static bool
+may_sign_anew(const QsCall *call, const QsError *error)
+{
+	if (error->class != QS_ERROR_CREDENTIAL || call->signed_anew)
+		return false;
+	return call->kind != QS_CALL_SET_CAPACITY ||
+		(error->refused && qpsscale_worker_host->settings->enabled);
+}
+
+static void
+park(Observer *observer, QsCall *call, const QsError *error)
+{
+	ParkedCall *parked = palloc(sizeof(ParkedCall));
+
+	parked->call = call;
+	parked->error = *error;
+	parked->next = observer->parked;
+	observer->parked = parked;
+}
+
+/* true: the call is under way again, or waits until it can be. */
+static bool
+sign_anew(Observer *observer, QsCall *call, const QsError *error)
+{
+	QpsscaleGroup *group = group_of(call);
+	QsError		problem;
+
+	switch (qpsscale_account_renew(group->account, call->serial))
+	{
+		case RENEWAL_NONE:
+			return false;
+		case RENEWAL_WAITING:
+			park(observer, call, error);
+			return true;
+		case RENEWAL_DONE:
+			break;
+	}
+	call->signed_anew = true;
+	call->serial = call->account->serial;
+	if (!group->provider->sign(observer->arena, call, now_us(), &problem))
+		return false;
+	if (call->kind == QS_CALL_SET_CAPACITY)
+		group->set_sent = false;
+	send_call(observer, call);
+	return true;
+}
+
+static void
+give_up(Observer *observer, QsCall *call, const QsError *error)
+{
+	observer->pending--;
+	provider_of(call)->abandon(call, error);
+	release(observer, call);
+}
+
+/* After each wait: who has got credentials meanwhile? */
+static void
+unpark(Observer *observer)
+{
+	ParkedCall *parked = observer->parked;
+
+	observer->parked = NULL;
+	while (parked != NULL)
+	{
+		ParkedCall *next = parked->next;
+
+		if (!sign_anew(observer, parked->call, &parked->error))
+			give_up(observer, parked->call, &parked->error);
+		pfree(parked);
+		parked = next;
+	}
+}
+
 static void
 finish(Observer *observer, QsNetResult *result)
 {
@@ -280,7 +371,11 @@ finish(Observer *observer, QsNetResult *result)
 		if (may_retry(call, &error) &&
 			qs_net_retry(qpsscale_worker_net, &error))
 			return;
-		provider_of(call)->abandon(call, &error);
+		if (result->ok && may_sign_anew(call, &error) &&
+			sign_anew(observer, call, &error))
+			return;
+		give_up(observer, call, &error);
+		return;
 	}
 	observer->pending--;
 	submit_all(observer, &follow_up);
@@ -294,6 +389,7 @@ qpsscale_observe_collect(Observer *observer)
 
 	while (qs_net_next(qpsscale_worker_net, &result))
 		finish(observer, &result);
+	unpark(observer);
 }
 
 /* ----------
@@ -401,7 +497,7 @@ qpsscale_observe(Observer *observer, QpsscaleGroup *groups, int n_groups)
 	batches = hash_create("qpsscale batches", 32, &control,
 						  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	for (int i = 0; i < n_groups; i++)
-		if (groups[i].stage == STAGE_OBSERVING)
+		if (groups[i].stage == STAGE_OBSERVING && groups[i].batch == NULL)
 			add_to_batch(batches, &groups[i], observer);
 
 	hash_seq_init(&scan, batches);
@@ -506,6 +602,7 @@ qpsscale_observe_abandon(Observer *observer, QpsscaleGroup *groups,
 	qs_net_cancel_all(qpsscale_worker_net);
 	observer->failed_calls += observer->pending;
 	observer->pending = 0;
+	observer->parked = NULL;
 	qs_error_clear(&error);
 	qs_error_set(&error, QS_ERROR_TRANSIENT, "deadline",
 				 "no answer before the cycle's deadline");

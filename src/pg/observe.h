@@ -25,14 +25,15 @@ typedef struct Observer
 	int			slowest_ms;		/* longest that an answered call took */
 	int64		calls;
 	int64		failed_calls;
+	struct ParkedCall *parked;	/* wait for other credentials */
 
 	/* Called when a group has all the answers it waits for. */
 	void		(*ready) (void *context, QpsscaleGroup *group);
 	void	   *context;
 } Observer;
 
-/* Starts load and capacity calls for groups that have a usable account; the
- * groups' batch, target and pending are set. */
+/* Starts load and capacity calls for groups in STAGE_OBSERVING that have none
+ * yet; their batch, target and pending are set. */
 extern void qpsscale_observe(Observer *observer, QpsscaleGroup *groups,
 							 int n_groups);
 

@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "pg/borrowed_credentials.h"
 #include "pg/secret_reference.h"
 #include "pg/secrets.h"
 #include "utils/hsearch.h"
@@ -70,7 +71,7 @@ refuse(QpsscaleAccount *account, const char *fmt,...) pg_attribute_printf(2, 3);
 static bool
 refuse(QpsscaleAccount *account, const char *fmt,...)
 {
-	char		text[512];
+	char		text[1024];
 	va_list		arguments;
 
 	va_start(arguments, fmt);
@@ -87,12 +88,12 @@ refuse(QpsscaleAccount *account, const char *fmt,...)
  */
 static bool
 resolve_secret(QpsscaleAccount *account, const char *what, bool required,
-			   const char *secrets_dir, char *target, size_t target_size)
+			   char *target, size_t target_size)
 {
 	const char *reference = option(account, what);
 	char		problem[QPSSCALE_SECRET_PROBLEM];
 	QpsscaleSecretRights rights = {
-		.secrets_dir = secrets_dir,
+		.secrets_dir = account->secrets_dir,
 		.trusted = account->owner_is_superuser ||
 		account->server_owner_is_superuser,
 		.roles = {account->owner, account->server_owner}
@@ -109,24 +110,157 @@ resolve_secret(QpsscaleAccount *account, const char *what, bool required,
 			   problem);
 }
 
-static const char *
-lookup_environment(void *context, const char *name)
+/* The three that make an account's static key, all or none. */
+static bool
+resolve_keys(QpsscaleAccount *account)
 {
-	return getenv(name);
+	QsCredentials *credentials = &account->cloud.credentials;
+
+	return resolve_secret(account, "access_key_id", true,
+						  credentials->access_key_id,
+						  sizeof(credentials->access_key_id)) &&
+		resolve_secret(account, "secret_access_key", true,
+					   credentials->secret_access_key,
+					   sizeof(credentials->secret_access_key)) &&
+		resolve_secret(account, "session_token", false,
+					   credentials->session_token,
+					   sizeof(credentials->session_token));
+}
+
+/* Takes what the supply has, or its problem; waiting says that neither is
+ * there yet. */
+static void
+look_at_supply(QpsscaleAccount *account)
+{
+	account->waiting = false;
+	switch (qpsscale_supply_state(account->supply))
+	{
+		case SUPPLY_READY:
+			qpsscale_supply_take(account->supply, &account->cloud.credentials);
+			account->cloud.serial = qpsscale_supply_serial(account->supply);
+			account->usable = true;
+			break;
+		case SUPPLY_FETCHING:
+			account->waiting = true;
+			break;
+		case SUPPLY_FAILED:
+			refuse(account, "credentials of account \"%s\": %s%s%s",
+				   account->cloud.name, account->absent,
+				   account->absent[0] == '\0' ? "" : "; ",
+				   qpsscale_supply_problem(account->supply));
+			break;
+	}
+}
+
+bool
+qpsscale_account_arrived(QpsscaleAccount *account)
+{
+	if (account->waiting)
+		look_at_supply(account);
+	return !account->waiting;
 }
 
 static bool
-resolve_default_chain(QpsscaleAccount *account, const char *provider)
+resolve_borrowed(QpsscaleAccount *account, const char *kind)
 {
-	QsError		error;
+	QpsscaleBorrowing borrowing = {
+		.kind = kind,
+		.secrets_dir = account->secrets_dir,
+		.metadata_endpoint = option(account, "metadata_endpoint"),
+		.sts_endpoint = option(account, "sts_endpoint"),
+		.ecs_role = option(account, "ecs_role"),
+		.oidc_role_trn = option(account, "oidc_role_trn"),
+		.oidc_token_file = option(account, "oidc_token_file"),
+		.cli_config_file = option(account, "cli_config_file"),
+		.cli_profile = option(account, "cli_profile"),
+		.ca_file = account->cloud.ca_file
+	};
 
-	if (!account->owner_is_superuser)
-		return refuse(account, "only groups of a superuser may use the server's own credentials: give the group an account, or owner \"%s\" the right",
-					  account->owner);
-	if (!qs_credentials_from_environment(provider, lookup_environment, NULL,
-										 &account->cloud.credentials, &error))
-		return refuse(account, "%s", error.message);
-	return true;
+	if (!account->owner_is_superuser && !account->server_owner_is_superuser)
+		return account->name == NULL ?
+			refuse(account, "only groups of a superuser may use the server's own credentials: give the group an account, or owner \"%s\" the right",
+				   account->owner) :
+			refuse(account, "account \"%s\" may not use the server's own credentials: neither its owner nor that of the group is a superuser",
+				   account->name);
+	account->supply = NULL;
+	if (!qpsscale_borrow(&borrowing, &account->cloud.credentials,
+						 &account->supply))
+		return account->name == NULL ?
+			refuse(account, "%s", borrowing.problem) :
+			refuse(account, "credentials of account \"%s\": %s",
+				   account->name, borrowing.problem);
+	if (account->supply == NULL)
+		return true;
+	account->absent = pstrdup(borrowing.problem);
+	look_at_supply(account);
+	return account->usable;
+}
+
+/* Credentials from wherever the account says; reads what can be read. */
+static bool
+resolve_credentials(QpsscaleAccount *account)
+{
+	const char *kind = account->name == NULL ? "chain" :
+		option(account, "credentials");
+
+	account->waiting = false;
+	if (kind == NULL)
+		return resolve_keys(account);
+	return resolve_borrowed(account, kind);
+}
+
+/* What was not fetched is told from its predecessor by what it says. */
+static QpsscaleRenewal
+read_again(QpsscaleAccount *account)
+{
+	QsCredentials *refused = palloc(sizeof(QsCredentials));
+	bool		other;
+
+	*refused = account->cloud.credentials;
+	other = resolve_credentials(account) &&
+		(strcmp(refused->access_key_id,
+				account->cloud.credentials.access_key_id) != 0 ||
+		 strcmp(refused->secret_access_key,
+				account->cloud.credentials.secret_access_key) != 0 ||
+		 strcmp(refused->session_token,
+				account->cloud.credentials.session_token) != 0);
+	if (!other)
+	{
+		account->cloud.credentials = *refused;
+		account->usable = true;
+	}
+	explicit_bzero(refused, sizeof(*refused));
+	pfree(refused);
+	return other ? RENEWAL_DONE : RENEWAL_NONE;
+}
+
+QpsscaleRenewal
+qpsscale_account_renew(QpsscaleAccount *account, int64 serial)
+{
+	QpsscaleRenewal renewal;
+
+	if (account->cloud.serial != serial)
+		return RENEWAL_DONE;
+	if (account->renewed && !account->waiting)
+		return RENEWAL_NONE;
+	if (account->supply == NULL)
+	{
+		account->renewed = true;
+		renewal = read_again(account);
+		if (renewal == RENEWAL_DONE)
+			qs_account_renewed(&account->cloud, account->cloud.serial + 1);
+		return renewal;
+	}
+	if (!account->renewed)
+		qpsscale_supply_refused(account->supply, serial);
+	account->renewed = true;
+	look_at_supply(account);
+	if (account->waiting)
+		return RENEWAL_WAITING;
+	if (!account->usable || account->cloud.serial == serial)
+		return RENEWAL_NONE;
+	qs_account_renewed(&account->cloud, account->cloud.serial);
+	return RENEWAL_DONE;
 }
 
 static bool
@@ -174,20 +308,9 @@ qpsscale_account_resolve(QpsscaleAccount *account, const char *provider,
 	cloud->ca_file = option(account, "ca_file");
 	cloud->rate_limits_off = limits != NULL && strcmp(limits, "off") == 0;
 
+	account->secrets_dir = secrets_dir;
 	account->usable = false;
 	if (!check_rights(account, provider))
 		return;
-	if (account->name == NULL)
-		account->usable = resolve_default_chain(account, provider);
-	else
-		account->usable =
-			resolve_secret(account, "access_key_id", true, secrets_dir,
-						   cloud->credentials.access_key_id,
-						   sizeof(cloud->credentials.access_key_id)) &&
-			resolve_secret(account, "secret_access_key", true, secrets_dir,
-						   cloud->credentials.secret_access_key,
-						   sizeof(cloud->credentials.secret_access_key)) &&
-			resolve_secret(account, "session_token", false, secrets_dir,
-						   cloud->credentials.session_token,
-						   sizeof(cloud->credentials.session_token));
+	account->usable = resolve_credentials(account);
 }

@@ -3,8 +3,10 @@
  *		Accounts of a cycle: options from the catalog, secrets from files and
  *		the environment, and what is remembered about a region.
  *
- * Secrets are read anew each cycle (a rotated file is picked up without a
- * restart), live in the cycle's context and are overwritten at its end.
+ * Keys in files and variables are read anew each cycle (a rotated file is
+ * picked up without a restart), live in the cycle's context and are
+ * overwritten at its end.  Temporary credentials come from a supply
+ * (credential_supply.h), for which an account may have to wait.
  *-------------------------------------------------------------------------
  */
 #ifndef QPSSCALE_SECRETS_H
@@ -13,6 +15,7 @@
 #include "postgres.h"
 
 #include "cloud/provider.h"
+#include "pg/credential_supply.h"
 
 #define QPSSCALE_MAX_ACCOUNT_OPTIONS	32
 
@@ -40,7 +43,12 @@ struct QpsscaleAccount
 
 	/* filled by qpsscale_account_resolve() */
 	bool		usable;
+	bool		waiting;		/* neither usable nor not: being fetched */
 	const char *problem;		/* why it is not usable, and what to do */
+	const char *secrets_dir;
+	QpsscaleSupply *supply;		/* NULL for keys that stand somewhere */
+	const char *absent;			/* what was looked for before it */
+	bool		renewed;		/* in this cycle, as the cloud wanted others */
 	QsAccount	cloud;
 };
 
@@ -52,6 +60,25 @@ extern void qpsscale_account_resolve(QpsscaleAccount *account,
 									 const char *provider,
 									 const char *secrets_dir,
 									 const char *default_region);
+
+/* Whether the wait of an account is over; usable or problem then say how it
+ * ended. */
+extern bool qpsscale_account_arrived(QpsscaleAccount *account);
+
+typedef enum QpsscaleRenewal
+{
+	RENEWAL_DONE,				/* there are others now: sign again */
+	RENEWAL_WAITING,			/* ask again after the next wait */
+	RENEWAL_NONE				/* what the cloud refused is all there is */
+} QpsscaleRenewal;
+
+/*
+ * The cloud has refused credentials of that number: looks for others, once a
+ * cycle.  A key that is being replaced may have been read between its two
+ * files, temporary credentials may have been revoked.
+ */
+extern QpsscaleRenewal qpsscale_account_renew(QpsscaleAccount *account,
+											  int64 serial);
 
 /* What the provider remembers of (account, region) across cycles. */
 extern QsRegionMemory *qpsscale_region_memory(const char *account,

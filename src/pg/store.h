@@ -58,4 +58,8 @@ extern bool qpsscale_store_record(QpsscaleGroup **groups, int n_groups,
 /* Marks a group as validated. */
 extern bool qpsscale_store_validated(int64 group_id, ErrorData **error);
 
+/* An error that is nobody's group's, in a transaction of its own. */
+extern bool qpsscale_store_error(const char *source, const char *message,
+								 ErrorData **error);
+
 #endif							/* QPSSCALE_STORE_H */

@@ -182,6 +182,7 @@ qpsscale_worker_wait(int64 timeout_ms)
 	if (ConfigReloadPending)
 		reload();
 	qpsscale_channels_drive();
+	qpsscale_supplies_collect();
 }
 
 static void

@@ -425,8 +425,15 @@ sub check_accounts
 
 	my @chain = slurp_file('src/cloud/credentials.c') =~
 	  /"([A-Z]+_[A-Z_]+)"/g;
-	my ($said) = $readme =~ /A group without an account uses\n(.*?)\n\n/s;
+	my ($said) = $readme =~ /^1\. Variables of the server process: (.*?)^2\./sm;
 	same_list([ quoted($said) ], \@chain, 'variables with the default credentials');
+
+	my %borrowed = map { $_ => 1 }
+	  slurp_file('src/pg/borrowed_credentials.c') =~ /"(BYTEPLUS_\w+)"/g;
+	foreach my $name (sort keys %borrowed)
+	{
+		ok($readme =~ /`$name`/, "the manual knows $name");
+	}
 	return;
 }
 

@@ -484,7 +484,7 @@ static const struct
 	QS_ERROR_TERMINAL, false, "HTTP200"},
 	{"code by number only", 401, "{\"ResponseMetadata\":{\"Error\":{"
 								 "\"CodeN\":100010}}}",
-	 QS_ERROR_TERMINAL, true, "SignatureDoesNotMatch"},
+	 QS_ERROR_CREDENTIAL, true, "SignatureDoesNotMatch"},
 	{"gateway's form", 403, "{\"HTTPCode\":403,\"errorcode\":"
 		"\"AccessDenied\",\"message\":\"no\"}",
 	QS_ERROR_TERMINAL, true, "AccessDenied"},

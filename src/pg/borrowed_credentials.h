@@ -1,0 +1,44 @@
+/*-------------------------------------------------------------------------
+ * borrowed_credentials.h
+ *		The credentials that this host, and so this server, was given: by its
+ *		environment, a platform's token, a file of the command line tool, or
+ *		the metadata service.
+ *
+ * They are the server's own identity; who may borrow it is the caller's
+ * business (secrets.c).
+ *-------------------------------------------------------------------------
+ */
+#ifndef QPSSCALE_BORROWED_CREDENTIALS_H
+#define QPSSCALE_BORROWED_CREDENTIALS_H
+
+#include "postgres.h"
+
+#include "pg/credential_supply.h"
+#include "pg/secret_reference.h"
+
+/* What an account's options say; NULL = what the environment says. */
+typedef struct QpsscaleBorrowing
+{
+	const char *kind;			/* "chain", "oidc", "file" or "ecs" */
+	const char *secrets_dir;
+	const char *metadata_endpoint;
+	const char *sts_endpoint;
+	const char *ecs_role;
+	const char *oidc_role_trn;
+	const char *oidc_token_file;
+	const char *cli_config_file;
+	const char *cli_profile;
+	const char *ca_file;
+	char		problem[640];	/* set on false */
+} QpsscaleBorrowing;
+
+/*
+ * true: credentials are filled in, or, where they must be fetched, *supply
+ * says from where.  The first link of the chain that is there at all decides;
+ * if it fails, no other identity takes its place unseen.
+ */
+extern bool qpsscale_borrow(QpsscaleBorrowing *borrowing,
+							QsCredentials *credentials,
+							QpsscaleSupply **supply);
+
+#endif							/* QPSSCALE_BORROWED_CREDENTIALS_H */
