@@ -2101,7 +2101,9 @@ BEGIN
 	END IF;
 	SELECT pg_catalog.string_agg(p.problem, '; ') INTO problem
 	FROM qpsscale.problems() p
-	WHERE p.problem NOT LIKE 'unfenced%' AND p.problem NOT LIKE 'not armed%';
+	WHERE p.problem NOT LIKE 'unfenced%' AND p.problem NOT LIKE 'not armed%'
+		-- a worker with more rights than it needs scales as well
+		AND p.problem <> 'worker role: workers run as a superuser';
 	IF problem IS NOT NULL THEN
 		RETURN 'Next: nothing by itself (' || problem || ').';
 	END IF;
