@@ -360,6 +360,7 @@ subtest 'the credentials of the server itself' => sub {
 	fails($id, qr/only groups of a superuser/, 'any other role\'s group');
 
 	delete local @ENV{qw(ACCESS_KEY_ID SECRET_ACCESS_KEY)};
+	local $ENV{BYTEPLUS_ECS_METADATA_DISABLED} = 'true';    # not from a test
 	$node->restart;
 	$id = group('default-none', account => undef, region => $nowhere);
 	fails($id, qr/neither .*ACCESS_KEY_ID and SECRET_ACCESS_KEY are set/,
