@@ -5,6 +5,7 @@
 use strict;
 use warnings;
 
+use IPC::Run;
 use JSON::PP;
 use PostgreSQL::Test::Utils;
 use QpsscaleNode;
@@ -44,7 +45,7 @@ my ($node, $cloud) = QpsscaleNode->start(
 		'qpsscale.stall_timeout' => "'2s'",
 		'log_min_messages' => 'debug2',
 		'log_statement' => "'all'",
-		'max_worker_processes' => '16' });
+		'restart_after_crash' => 'on' });
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 
@@ -166,5 +167,202 @@ is(rows('metric.stale'), 'firing', 'a load that is not known is an alert')
 $cloud->set_traffic('alb-web', { kind => 'constant', qps => 950 });
 evaluate($node, $web);
 wait_told('metric.stale', 'firing resolved', 'that ends when it is known again');
+
+# ---- an action that fails, and the circuit ----
+
+$cloud->set_traffic('alb-bad', { kind => 'constant', qps => 100 });
+my $bad = add_group($node, $cloud, 'bad', desired => 1,
+	general_cooldown_seconds => 0, scale_up_cooldown_seconds => 0);
+$cloud->fault({ kind => 'status', times => 6,
+		params => { status => 400, code => 'OperationDenied.Quota' },
+		match => { action => 'ModifyScalingGroup' } });
+evaluate($node, $bad) foreach 1 .. 6;
+is( sql("SELECT count(*) FROM qpsscale.alerts WHERE type = 'qpsscale.scale.failed'"
+		  . " AND resource_group_id = $bad"),
+	'1', 'the first of failures in a row is told');
+is(rows('circuit.open'), 'firing', 'and the circuit that they open');
+$cloud->clear_faults;
+sql("SELECT qpsscale_reset_circuit($bad)");
+evaluate($node, $bad);
+is(activities($node, $bad) =~ /(\w+) \d+$/ ? $1 : '',
+	'accepted', 'a reset circuit lets the next one pass');
+sql('SELECT qpsscale.alerts_written()');
+wait_told('circuit.open', 'firing resolved', 'and its alert ends');
+
+# ---- in the same transaction ----
+
+sql("BEGIN; SELECT qpsscale.raise_alert('qpsscale.metric.stale', 'never'); ROLLBACK");
+is( sql("SELECT count(*) FROM qpsscale.alerts WHERE summary = 'never'"),
+	'0', 'what is rolled back leaves no alert');
+# an alert that cannot be written takes the decision with it: both or none
+$cloud->set_traffic('alb-both', { kind => 'constant', qps => 100 });
+my $both = add_group($node, $cloud, 'both', desired => 1, max => 1);
+sql(<<'SQL');
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'no alert today'; END $$;
+CREATE TRIGGER refuse BEFORE INSERT ON qpsscale.alerts
+	FOR EACH ROW WHEN (NEW.type = 'qpsscale.group.at_max')
+	EXECUTE FUNCTION refuse();
+SQL
+$node->psql('postgres', "SELECT qpsscale_evaluate($both)");
+is( sql("SELECT count(*) FROM qpsscale.evaluations WHERE resource_group_id = $both"),
+	'0', 'a verdict whose alert cannot be written is not written');
+sql('DROP TRIGGER refuse ON qpsscale.alerts');
+evaluate($node, $both);
+is( sql("SELECT (SELECT count(*) FROM qpsscale.evaluations WHERE resource_group_id = $both),"
+		  . " (SELECT count(*) FROM qpsscale.alerts WHERE resource_group_id = $both)"),
+	'1|1', 'and then both are');
+sql("DELETE FROM qpsscale.resource_groups WHERE id IN ($bad, $both)");
+
+# ---- NOTIFY ----
+
+my ($out, $err) = ('', '');
+my $listener = IPC::Run::start(
+	[ 'psql', '-XAtq', '-f', '-', $node->connstr('postgres') ],
+	'<', \my $commands, '>', \$out, '2>', \$err,
+	IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+$commands = "LISTEN qpsscale; SELECT 'listening';\n";
+$listener->pump until $out =~ /listening/;
+$cloud->set_traffic('alb-web', { kind => 'constant', qps => 5000 });
+evaluate($node, $web) foreach 1 .. 2;
+$commands .= "SELECT 'looked';\n";
+$listener->pump until $out =~ /looked/ && $out =~ /notification .*received/;
+like($out, qr/"qpsscale".*"type" : "qpsscale.group.at_max"/,
+	'an alert that a worker writes is a NOTIFY');
+$listener->finish;
+
+# ---- answers ----
+
+# One test delivery to an endpoint that answers as told.
+sub try_answers
+{
+	my ($name, @answers) = @_;
+
+	$receiver->script("/$name", answers => \@answers);
+	sql("INSERT INTO qpsscale.webhooks (name, url, events) VALUES"
+		  . " ('$name', '@{[ $receiver->url(qq(/$name)) ]}', '{}')");
+	return sql("SELECT qpsscale_webhook_test('$name')");
+}
+
+sub wait_delivery
+{
+	my ($id, $columns, $expected, $what) = @_;
+
+	return wait_for($node,
+		"SELECT $columns FROM qpsscale.alert_deliveries WHERE id = $id",
+		$expected, $what);
+}
+
+my $ok = { status => 200 };
+my $id = try_answers('flaky', { status => 500, body => 'oh /flaky no' }, $ok);
+wait_delivery($id, 'status, attempts, last_http_status, last_error, last_response',
+	'pending|1|500|answered 500|oh /[path] no', 'an error is tried again');
+ok( sql("SELECT next_attempt_at - last_attempt_at BETWEEN '4 s' AND '7 s'"
+		  . " FROM qpsscale.alert_deliveries WHERE id = $id") eq 't',
+	'after five seconds');
+hurry($id);
+wait_delivery($id, 'status, attempts', 'delivered|2', 'and arrives');
+my @flaky = $receiver->received('/flaky');
+is($flaky[0]{id}, $flaky[1]{id}, 'as the same message');
+
+$id = try_answers('busy', { status => 429, headers => { 'Retry-After' => '3600' } }, $ok);
+wait_delivery($id,
+	"status, next_attempt_at > now() + interval '50 min'",
+	'pending|t', 'Retry-After is obeyed');
+$id = try_answers('moved',
+	{ status => 302, headers => { Location => $receiver->url('/elsewhere') } });
+wait_delivery($id, 'status, last_http_status, last_error',
+	'pending|302|answered 302: redirects are not followed',
+	'a redirect is a failure');
+is(scalar $receiver->received('/elsewhere'), 0, 'and is not followed');
+$id = try_answers('garbage', { garbage => JSON::PP::true });
+wait_delivery($id, 'status, last_http_status, last_error IS NOT NULL',
+	'pending||t', 'an answer that is no HTTP is a failure');
+$id = try_answers('gone', { status => 410 });
+wait_delivery($id, 'status', 'dead', '410 Gone ends the delivery');
+like(
+	sql("SELECT enabled || ' ' || disabled_reason FROM qpsscale.webhooks WHERE name = 'gone'"),
+	qr/^false it answered 410 Gone at 2/, 'and disables the endpoint');
+
+# ---- dead letters, replay ----
+
+$id = try_answers('down', { status => 500 });
+wait_delivery($id, 'attempts', '1', 'an endpoint that is down');
+foreach my $attempt (2 .. 10)
+{
+	hurry($id);
+	wait_delivery($id, 'attempts, last_http_status', "$attempt|500", "attempt $attempt");
+}
+wait_delivery($id, 'status', 'dead', 'is given up after ten attempts');
+$receiver->script('/down', answers => [$ok]);
+is(sql("SELECT qpsscale_webhook_replay($id)"), '1', 'it can be sent again');
+wait_delivery($id, 'status, attempts', 'delivered|1', 'and arrives');
+
+# ---- rotation ----
+
+sql("UPDATE qpsscale.webhooks SET secret = 'file:new.key', old_secret = 'file:pager.key' WHERE name = 'pager'");
+$id = sql("SELECT qpsscale_webhook_test('pager')");
+wait_delivery($id, 'status', 'delivered', 'while a secret is exchanged');
+is_deeply([ sort @{ ($receiver->received('/pager'))[-1]{valid} } ],
+	[ 0, 1 ], 'both sign');
+chmod(0644, "$secrets/new.key");
+$id = sql("SELECT qpsscale_webhook_test('pager')");
+wait_delivery($id, "last_error LIKE 'the signing secret cannot be read%'",
+	't', 'a secret that others can read is not used');
+chmod(0600, "$secrets/new.key");
+hurry($id);
+wait_delivery($id, 'status', 'delivered', 'until it is safe again');
+
+# ---- an endpoint that hangs ----
+
+$id = try_answers('hanging', { hang => JSON::PP::true });
+wait_until('a request hangs', sub { scalar $receiver->received('/hanging') });
+my $seconds = seconds_for(sub { evaluate($node, $web) });
+cmp_ok($seconds, '<', 8, 'no evaluation waits for it');
+is(held_by($node, worker_pid($node)), '', 'and no transaction is open meanwhile');
+my $other = sql("SELECT qpsscale_webhook_test('pager')");
+wait_delivery($other, 'status', 'delivered', 'nor does another endpoint');
+
+# ---- a worker that dies in the middle of it ----
+
+is(delivery($id, 'status'), 'pending', 'the one that hangs is on its way');
+$receiver->script('/hanging', answers => [$ok]);
+kill('KILL', worker_pid($node));
+wait_until('the server comes back',
+	sub { $node->psql('postgres', 'SELECT 1') == 0 && worker_pid($node) });
+hurry($id);
+wait_delivery($id, 'status, attempts', 'delivered|2',
+	'what a killed worker was sending is sent again');
+is(delivery($other, 'attempts'), '1', 'and what had arrived is not');
+
+# ---- a worker that hangs ----
+
+kill('STOP', my $stopped = worker_pid($node));
+wait_told('worker.stalled', 'firing', 'a stopped worker is told by another process');
+is( sql("SELECT problem FROM qpsscale.problems() WHERE problem = 'worker stalled'"),
+	'worker stalled', 'problems() says so');
+is(sql("SELECT qpsscale_health() ->> 'status'"), 'down', 'and qpsscale_health()');
+kill('CONT', $stopped);
+wait_told('worker.stalled', 'firing resolved', 'and its end when it goes on');
+is(worker_pid($node), $stopped, 'without a restart');
+wait_for($node,
+	"SELECT count(*) FROM qpsscale.problems() WHERE problem = 'worker stalled'",
+	'0', 'and nothing is left of it');
+
+# ---- secrets ----
+
+my $dump = $node->basedir . '/dump.sql';
+$node->command_ok([ 'pg_dump', '-f', $dump, $node->connstr('postgres') ],
+	'a dump is made');
+my $said = slurp_file($node->logfile) . slurp_file($dump)
+  . sql("SELECT string_agg(row::text, ' ') FROM (SELECT to_jsonb(d) AS row FROM"
+	  . " qpsscale.alert_deliveries d UNION ALL SELECT to_jsonb(a) FROM qpsscale.alerts a"
+	  . " UNION ALL SELECT to_jsonb(w) FROM qpsscale.webhooks w"
+	  . " UNION ALL SELECT to_jsonb(s) FROM pg_stat_activity s"
+	  . " UNION ALL SELECT to_jsonb(w) FROM qpsscale.stat_worker w) r");
+unlike($said, qr/CANARY/, 'no secret and no hidden path is anywhere');
+unlike($said, qr/Q0FOQVJZ/, 'nor a secret as it is written');
+
+$node->stop('fast');
 
 done_testing();
