@@ -21,6 +21,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "pg/installation.h"
 #include "pg/settings.h"
 #include "pg/shared.h"
 #include "pg/stall.h"
@@ -61,6 +62,8 @@ register_messenger(int slot, const char *database_name)
 	MemoryContext before;
 	bool		registered;
 
+	strlcpy(launch.build_id, qpsscale_host_stamp.build_id,
+			sizeof(launch.build_id));
 	launch.resident = false;
 	launch.tells_of_stall = true;
 	launch.slot = slot;
