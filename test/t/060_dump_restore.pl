@@ -15,7 +15,8 @@ use Test::More;
 my ($node, $cloud) = QpsscaleNode->start(preload => 0);
 my $dump = PostgreSQL::Test::Utils::tempdir . '/dump';
 
-my @tables = qw(resource_groups state activities evaluations errors armed);
+my @tables = qw(resource_groups state activities evaluations errors armed
+  webhooks alerts);
 
 # All that is to survive, as text: each table, where each sequence stands, and
 # the accounts with their rights and references to secrets.
@@ -33,7 +34,8 @@ sub contents
 			  . ' t, CAST(to_jsonb(t) AS text) row ORDER BY row COLLATE "C"')
 		  . "\n";
 	}
-	foreach my $table (qw(resource_groups activities evaluations errors))
+	foreach my $table (qw(resource_groups activities evaluations errors
+		webhooks alerts))
 	{
 		$text .= "$table: "
 		  . $server->safe_psql($database,
@@ -123,6 +125,11 @@ is( $node->safe_psql('postgres',
 		'SELECT count(DISTINCT resource_group_id) FROM qpsscale.errors'),
 	'2', 'there are errors on record');
 my $modifications = modifications();
+
+# who is told, also where its owner's role will not be there
+$node->safe_psql('postgres',
+	"INSERT INTO qpsscale.webhooks (name, url, secret, owner)"
+	  . " VALUES ('pager', 'https://pager.example/x', 'file:team/pager', 'team')");
 
 our $original = contents($node, 'postgres');
 
