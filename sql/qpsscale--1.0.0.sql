@@ -637,6 +637,21 @@ COMMENT ON INDEX qpsscale.alert_deliveries_alert_idx IS
 	'deliveries of one alert';
 
 ------------------------------------------------------------------------------
+-- The seal: what belongs on our tables, as it was installed
+------------------------------------------------------------------------------
+
+/* Not dumped: CREATE EXTENSION writes it anew. */
+CREATE TABLE qpsscale.seal (
+	object text COLLATE "C" PRIMARY KEY,
+	fingerprint text NOT NULL
+);
+
+COMMENT ON TABLE qpsscale.seal IS
+	'functions and triggers of the extension as they were installed; a worker that finds others does not run';
+COMMENT ON COLUMN qpsscale.seal.object IS 'function or trigger';
+COMMENT ON COLUMN qpsscale.seal.fingerprint IS 'hash of what it does';
+
+------------------------------------------------------------------------------
 -- What pg_dump keeps: users' data with its sequences
 ------------------------------------------------------------------------------
 
@@ -1252,6 +1267,127 @@ $$;
 COMMENT ON FUNCTION qpsscale.is_armed() IS
 	'may this database, on this host, change anything in the cloud?';
 
+/*
+ * Everything that can make a statement on our tables run code: functions of
+ * ours, triggers, rules, row security, inherited tables; defaults, checks,
+ * indexes and column types only if they use a function, operator or type
+ * that neither the server nor we brought along.  From columns that mean the
+ * same in every version of PostgreSQL: pg_upgrade keeps the seal.
+ */
+CREATE FUNCTION qpsscale.fingerprints(OUT object text, OUT fingerprint text)
+RETURNS SETOF record
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH member AS (
+		SELECT d.classid, d.objid
+		FROM pg_catalog.pg_depend d
+		JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
+		WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+			AND d.deptype = 'e'
+			AND e.extname = 'qpsscale'
+	), ours AS (
+		SELECT c.oid, c.relname, c.relkind, c.relrowsecurity
+		FROM pg_catalog.pg_class c
+		JOIN member m ON m.objid = c.oid
+			AND m.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+		WHERE c.relkind <> 'S'
+	), part AS (
+		SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass::oid AS classid,
+			a.oid AS objid
+		FROM pg_catalog.pg_attrdef a JOIN ours o ON o.oid = a.adrelid
+		UNION ALL
+		SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass, k.oid
+		FROM pg_catalog.pg_constraint k JOIN ours o ON o.oid = k.conrelid
+		UNION ALL
+		SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, i.indexrelid
+		FROM pg_catalog.pg_index i JOIN ours o ON o.oid = i.indrelid
+		UNION ALL
+		SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, o.oid
+		FROM ours o
+		WHERE o.relkind = 'r'
+	)
+	SELECT 'function ' || p.proname || '('
+			|| pg_catalog.oidvectortypes(p.proargtypes) || ')',
+		pg_catalog.md5(pg_catalog.concat_ws('|', p.prosrc, p.probin,
+			l.lanname, p.prosecdef, p.proconfig::text))
+	FROM pg_catalog.pg_proc p
+	JOIN member m ON m.objid = p.oid
+		AND m.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+	JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+	UNION ALL
+	SELECT 'trigger ' || t.tgname || ' on ' || o.relname,
+		pg_catalog.md5(pg_catalog.concat_ws('|', p.proname, m.objid IS NULL,
+			t.tgtype, t.tgenabled, t.tgqual IS NULL))
+	FROM pg_catalog.pg_trigger t
+	JOIN ours o ON o.oid = t.tgrelid
+	JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+	LEFT JOIN member m ON m.objid = p.oid
+		AND m.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+	WHERE NOT t.tgisinternal
+	UNION ALL
+	SELECT 'rule ' || r.rulename || ' on ' || o.relname, ''
+	FROM pg_catalog.pg_rewrite r
+	JOIN ours o ON o.oid = r.ev_class
+	WHERE NOT (o.relkind = 'v' AND r.rulename = '_RETURN')
+	UNION ALL
+	SELECT 'row security of ' || o.relname, ''
+	FROM ours o
+	WHERE o.relrowsecurity
+		OR EXISTS (SELECT FROM pg_catalog.pg_policy y WHERE y.polrelid = o.oid)
+	UNION ALL
+	SELECT 'table ' || i.inhrelid::pg_catalog.regclass || ', which inherits '
+		|| o.relname || ',', ''
+	FROM pg_catalog.pg_inherits i
+	JOIN ours o ON o.oid = i.inhparent
+	UNION ALL
+	SELECT DISTINCT pg_catalog.pg_describe_object(x.classid, x.objid, x.objsubid)
+		|| ', which uses '
+		|| pg_catalog.pg_describe_object(x.refclassid, x.refobjid, 0) || ',', ''
+	FROM part
+	JOIN pg_catalog.pg_depend x ON x.classid = part.classid
+		AND x.objid = part.objid
+	LEFT JOIN member m ON m.classid = x.refclassid AND m.objid = x.refobjid
+	WHERE m.objid IS NULL
+		AND x.refclassid = ANY (ARRAY[
+			'pg_catalog.pg_proc'::pg_catalog.regclass::oid,
+			'pg_catalog.pg_operator'::pg_catalog.regclass::oid,
+			'pg_catalog.pg_opclass'::pg_catalog.regclass::oid,
+			'pg_catalog.pg_type'::pg_catalog.regclass::oid]);
+$$;
+COMMENT ON FUNCTION qpsscale.fingerprints() IS
+	'what can make a statement on our tables run code, with a hash of what it does';
+
+CREATE FUNCTION qpsscale.foreign_objects()
+RETURNS SETOF text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE
+		WHEN s.object IS NULL THEN f.object || ' is not part of qpsscale'
+		WHEN f.object IS NULL THEN s.object || ' is missing'
+		ELSE s.object || ' was changed'
+	END
+	FROM qpsscale.fingerprints() f
+	FULL JOIN qpsscale.seal s ON s.object = f.object
+	WHERE f.fingerprint IS DISTINCT FROM s.fingerprint
+	ORDER BY 1;
+$$;
+COMMENT ON FUNCTION qpsscale.foreign_objects() IS
+	'what hangs on the tables of the extension and is not as it was installed; workers do not run while there is any';
+
+CREATE FUNCTION qpsscale.accept_objects()
+RETURNS void
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	DELETE FROM qpsscale.seal;
+	INSERT INTO qpsscale.seal (object, fingerprint)
+	SELECT f.object, f.fingerprint FROM qpsscale.fingerprints() f;
+$$;
+COMMENT ON FUNCTION qpsscale.accept_objects() IS
+	'takes what hangs on the tables of the extension now as it should be: it will run as the worker';
+
 /* What stops this database from being scaled, and what to do about it. */
 CREATE FUNCTION qpsscale.problems(OUT problem text, OUT hint text)
 RETURNS SETOF record
@@ -1261,6 +1397,7 @@ AS $$
 DECLARE
 	databases text := pg_catalog.current_setting('qpsscale.databases', true);
 	worker_role record;
+	found_objects text;
 BEGIN
 	IF pg_catalog.pg_is_in_recovery() THEN
 		problem := 'in recovery: standby';
@@ -1301,6 +1438,13 @@ BEGIN
 	IF NOT pg_catalog.current_setting('qpsscale.enabled')::boolean THEN
 		problem := 'disabled: qpsscale.enabled is off';
 		hint := 'ALTER SYSTEM RESET qpsscale.enabled; SELECT pg_reload_conf();';
+		RETURN NEXT;
+	END IF;
+	SELECT pg_catalog.string_agg(f, '; ') INTO found_objects
+	FROM qpsscale.foreign_objects() f;
+	IF found_objects IS NOT NULL THEN
+		problem := 'foreign objects: no worker runs';
+		hint := found_objects || '. Undo that, or have it run as the worker: SELECT qpsscale.accept_objects();';
 		RETURN NEXT;
 	END IF;
 	SELECT s.name, r.rolsuper AS is_superuser, r.rolcanlogin AS can_log_in,
@@ -2408,6 +2552,8 @@ FROM (VALUES
 	('TABLE qpsscale.webhooks', 'reader', 'SELECT (id, name, format, events, enabled, disabled_reason, owner, created_at, updated_at)'),
 	('TABLE qpsscale.webhooks', 'admin', 'SELECT, INSERT (*), UPDATE (*), DELETE'),
 	('TABLE qpsscale.webhooks', 'worker', 'SELECT, UPDATE (enabled, disabled_reason)'),
+	('TABLE qpsscale.seal', 'reader', 'SELECT'),
+	('TABLE qpsscale.seal', 'worker', 'SELECT'),
 
 	('TABLE qpsscale.own_state', 'reader', 'SELECT'),
 	('TABLE qpsscale.alert_types', 'reader', 'SELECT'),
@@ -2464,6 +2610,11 @@ FROM (VALUES
 	('FUNCTION qpsscale.has_alert_webhook_url()', 'admin', 'EXECUTE'),
 	('FUNCTION qpsscale.has_alert_webhook_url()', 'worker', 'EXECUTE'),
 
+	('FUNCTION qpsscale.accept_objects()', 'nobody', ''),
+	('FUNCTION qpsscale.fingerprints()', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.fingerprints()', 'worker', 'EXECUTE'),
+	('FUNCTION qpsscale.foreign_objects()', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.foreign_objects()', 'worker', 'EXECUTE'),
 	('FUNCTION qpsscale.host_identity()', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.host_identity()', 'worker', 'EXECUTE'),
 	('FUNCTION qpsscale.is_armed()', 'reader', 'EXECUTE'),
@@ -2704,6 +2855,12 @@ BEGIN
 	END LOOP;
 END
 $$;
+
+------------------------------------------------------------------------------
+-- What is there now is ours; the last statement of upgrade scripts as well
+------------------------------------------------------------------------------
+
+SELECT qpsscale.accept_objects();
 
 ------------------------------------------------------------------------------
 -- Start at once, and say so when nothing will happen by itself

@@ -23,6 +23,7 @@
 #include "pg/intervention.h"
 #include "pg/observe.h"
 #include "pg/resolution.h"
+#include "pg/seal.h"
 #include "pg/worker.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -706,6 +707,11 @@ check_extension(const StoreSnapshot *snapshot, CycleResult *result)
 					psprintf("extension qpsscale is of version %s, its library of version %s",
 							 snapshot->extension_version, QPSSCALE_VERSION),
 					"ALTER EXTENSION qpsscale UPDATE; (and restart the server if the library is the older one)");
+	if (snapshot->foreign != NULL)
+		return fail(result, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+					psprintf("objects of qpsscale are not as they were installed: %s",
+							 snapshot->foreign),
+					QPSSCALE_SEAL_HINT);
 	return true;
 }
 

@@ -29,6 +29,7 @@ typedef struct StoreSnapshot
 {
 	bool		extension_exists;
 	char	   *extension_version;
+	const char *foreign;		/* on our tables, so that nothing was read */
 	bool		armed;
 	QpsscaleGroup *groups;
 	int			n_groups;

@@ -20,6 +20,7 @@
 #include "nodes/parsenodes.h"
 #include "nodes/value.h"
 #include "pg/crash_points.h"
+#include "pg/seal.h"
 #include "pg/step.h"
 #include "pg/store.h"
 #include "pg/worker.h"
@@ -609,6 +610,9 @@ load_body(void *argument)
 	snapshot->extension_exists = lock_extension(arguments);
 	if (!snapshot->extension_exists ||
 		strcmp(snapshot->extension_version, QPSSCALE_VERSION) != 0)
+		return;
+	snapshot->foreign = qpsscale_seal_broken(true);
+	if (snapshot->foreign != NULL)
 		return;
 	snapshot->armed = read_armed();
 	load_groups(arguments);

@@ -29,6 +29,7 @@
 #include "pg/intervention.h"
 #include "pg/messenger.h"
 #include "pg/observe.h"
+#include "pg/seal.h"
 #include "pg/step.h"
 #include "pg/validate.h"
 #include "pg/worker.h"
@@ -579,6 +580,7 @@ connect_to_database(const QpsscaleLaunch *launch)
 		BackgroundWorkerInitializeConnectionByOid(launch->database,
 												  launch->role, 0);
 	qpsscale_step_pin_settings(launch->resident ? 250 : 2000);
+	qpsscale_seal_watch();
 	pgstat_report_appname("qpsscale");
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
