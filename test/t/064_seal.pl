@@ -130,8 +130,12 @@ sql('DROP TRIGGER mine ON qpsscale.state; SELECT qpsscale.accept_objects()');
 
 # ---- in the middle of a cycle: seen before the first write ----
 
-$cloud->fault({ kind => 'delay', seconds => 3, times => 1,
-		action => 'DescribeScalingGroups' });
+$cloud->fault(
+	{
+		kind => 'delay',
+		params => { ms => 3000 },
+		match => { action => 'DescribeScalingGroups' }
+	});
 my $before = sql('SELECT last_evaluated_at FROM qpsscale.state');
 wait_for($node,
 	"SELECT count(*) FROM qpsscale.stat_worker WHERE state = 'observing'"
