@@ -8,7 +8,8 @@ use PostgreSQL::Test::Utils qw(slurp_file);
 use QpsscaleNode;
 use Test::More;
 
-my ($node, $cloud) = QpsscaleNode->start;
+my ($node, $cloud) =
+  QpsscaleNode->start(settings => { 'qpsscale.cycle_deadline' => "'10s'" });
 
 sub sql
 {
