@@ -189,6 +189,8 @@ typedef struct QpsscaleGroup
 	const char *response;
 	const char *outcome_message;
 	bool		stored;
+	bool		charged;		/* the database refused its row */
+	bool		charge_repeats; /* and that is known */
 	bool		row_locked;
 } QpsscaleGroup;
 

@@ -41,6 +41,11 @@ extern void qpsscale_store_failures(StoreBatch *batch, TimestampTz now);
 /* store_watch.c */
 extern void qpsscale_store_watch(StoreBatch *batch);
 
+/* store_charges.c: the batch's one group could not be written; and, when all
+ * were tried, the rows and log lines about that */
+extern void qpsscale_store_charge(StoreBatch *batch, const ErrorData *error);
+extern void qpsscale_store_charges(StoreBatch *batch);
+
 /* store_activity.c */
 extern void qpsscale_store_claim(StoreBatch *batch);
 extern void qpsscale_store_resolved(StoreBatch *batch);

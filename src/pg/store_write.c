@@ -14,6 +14,7 @@
  *	 intervene	what an operator asked for by hand, if this is about that
  *	 errors		errors that are new
  *	 alerts		conditions that begin or end, actions that were settled
+ *	 charges	afterwards, what the database refused (store_charges.c)
  * Transaction 3 (record) writes the outcome of the calls.
  *
  * Idle groups are not locked one by one before their update (that would
@@ -131,15 +132,9 @@ intend_substep(void *argument)
  */
 static int	lock_waits_left = 0;
 
-/* What ails a table ails every group: a line each would flood the log. */
-#define MOST_COMPLAINTS		5
-
-static int	complaints = 0;
-
 static void
 allow_lock_waits(int n_groups)
 {
-	complaints = 0;
 	lock_waits_left = 2;
 	for (; n_groups > 1; n_groups /= 2)
 		lock_waits_left += 2;
@@ -151,15 +146,6 @@ count_lock_wait(void)
 	lock_waits_left--;
 	(void) set_config_option("lock_timeout", "50ms", PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-}
-
-static void
-count_complaints(void)
-{
-	if (complaints > MOST_COMPLAINTS)
-		ereport(qpsscale_elevel(WARNING),
-				(errmsg("qpsscale could not write %d more resource groups",
-						complaints - MOST_COMPLAINTS)));
 }
 
 /* Groups whose rows, or whose table, somebody holds. */
@@ -178,27 +164,11 @@ leave_locked(StoreBatch *batch)
 }
 
 static void
-note_write_error(StoreBatch *batch, ErrorData *error)
-{
-	QpsscaleGroup *group = batch->groups[0];
-
-	if (complaints++ < MOST_COMPLAINTS)
-		ereport(qpsscale_elevel(WARNING),
-				(errmsg("resource group \"%s\" could not be written: %s",
-						group->name, error->message)));
-	group->error_source = "database";
-	group->error_message = MemoryContextStrdup(batch->context,
-											   error->message);
-	qs_error_set(&group->error, QS_ERROR_TERMINAL,
-				 unpack_sql_state(error->sqlerrcode), "%s", error->message);
-}
-
-static void
 charge_group(StoreBatch *batch, ErrorData *error)
 {
 	QpsscaleGroup *group = batch->groups[0];
 
-	note_write_error(batch, error);
+	qpsscale_store_charge(batch, error);
 	qpsscale_store_hold(group, QS_REASON_EVALUATION_ERROR);
 	group->stored = false;
 	group->activity_id = 0;
@@ -270,7 +240,7 @@ intend_body(void *argument)
 	QPSSCALE_CRASH_POINT(intending);
 	allow_lock_waits(batch.n_groups);
 	intend_batch(&batch);
-	count_complaints();
+	qpsscale_store_charges(argument);
 	((StoreBatch *) argument)->acted = batch.acted;
 	QPSSCALE_CRASH_POINT_IN_COMMIT(intent_committing);
 }
@@ -330,7 +300,7 @@ record_batch(StoreBatch *batch)
 	{
 		/* stays requested; the next cycle resolves it by reading.  The call
 		 * was made: decision and outcome are told as they are */
-		note_write_error(batch, error);
+		qpsscale_store_charge(batch, error);
 		return;
 	}
 	half.n_groups = batch->n_groups / 2;
@@ -345,7 +315,7 @@ record_body(void *argument)
 {
 	allow_lock_waits(((StoreBatch *) argument)->n_groups);
 	record_batch(argument);
-	count_complaints();
+	qpsscale_store_charges(argument);
 	QPSSCALE_CRASH_POINT(outcome_written);
 	QPSSCALE_CRASH_POINT_IN_COMMIT(outcome_committing);
 }

@@ -144,6 +144,15 @@ like($result->{error}, qr/violates check constraint "poison"/,
 like(slurp_file($node->logfile),
 	qr/resource group "asg-11" could not be written: .*"poison"/,
 	'which is in the log as well');
+my $poisoned = "FROM qpsscale.errors WHERE resource_group_id = $poison AND source = 'database'";
+is($node->safe_psql('postgres', "SELECT count(*) $poisoned"),
+	'1', 'it is one error, however many ticks it lasts');
+is($node->safe_psql('postgres', "SELECT message ~ 'poison', context ->> 'code' $poisoned"),
+	't|23514', 'that says what it is');
+my $lines = () = slurp_file($node->logfile) =~ /"asg-11" could not be written/g;
+is($lines, 1, 'and one line in the log');
+like( $node->safe_psql('postgres', "SELECT summary FROM qpsscale_why($poison)"),
+	qr/Error: database: .*"poison"/, 'why() tells it');
 $node->safe_psql('postgres',
 	'ALTER TABLE qpsscale.state DROP CONSTRAINT poison');
 wait_for($node,
