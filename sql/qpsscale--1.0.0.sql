@@ -1435,6 +1435,14 @@ BEGIN
 		hint := 'It gives no sign of life or keeps ending: see stat_worker, pg_stat_activity and the server log; pg_terminate_backend(pid) has it started anew.';
 		RETURN NEXT;
 	END IF;
+	-- in the words of check_extension() in cycle.c
+	IF EXISTS (SELECT FROM qpsscale.stat_worker_rows() r
+			   WHERE r.database = pg_catalog.current_database()
+			   AND r.last_error LIKE 'extension qpsscale is of version %') THEN
+		problem := 'idle: extension and library are of different versions';
+		hint := 'ALTER EXTENSION qpsscale UPDATE; restart the server if the library is the older one.';
+		RETURN NEXT;
+	END IF;
 	IF NOT pg_catalog.current_setting('qpsscale.enabled')::boolean THEN
 		problem := 'disabled: qpsscale.enabled is off';
 		hint := 'ALTER SYSTEM RESET qpsscale.enabled; SELECT pg_reload_conf();';
