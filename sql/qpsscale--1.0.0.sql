@@ -2253,9 +2253,9 @@ BEGIN
 	END IF;
 	SELECT pg_catalog.string_agg(p.problem, '; ') INTO problem
 	FROM qpsscale.problems() p
-	WHERE p.problem NOT LIKE 'unfenced%' AND p.problem NOT LIKE 'not armed%'
-		-- a worker with more rights than it needs scales as well
-		AND p.problem <> 'worker role: workers run as a superuser';
+	WHERE p.problem LIKE ANY (ARRAY['no worker:%', 'restart required', 'idle:%',
+									'disabled:%', 'in recovery:%',
+									'worker role: it %']);
 	IF problem IS NOT NULL THEN
 		RETURN 'Next: nothing by itself (' || problem || ').';
 	END IF;
