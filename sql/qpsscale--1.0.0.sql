@@ -2255,7 +2255,7 @@ BEGIN
 	FROM qpsscale.problems() p
 	WHERE p.problem LIKE ANY (ARRAY['no worker:%', 'restart required', 'idle:%',
 									'disabled:%', 'in recovery:%',
-									'worker role: it %']);
+									'worker role: it %', 'worker stalled']);
 	IF problem IS NOT NULL THEN
 		RETURN 'Next: nothing by itself (' || problem || ').';
 	END IF;
