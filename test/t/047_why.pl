@@ -66,7 +66,7 @@ my @events = (
 	sub { sql("UPDATE qpsscale.resource_groups SET scale_up_cooldown_seconds = " . 3600 * int rand 2) },
 	sub { sql("UPDATE qpsscale.resource_groups SET max_instances = " . (5 + int rand 20)) },
 	sub { sql("UPDATE qpsscale.resource_groups SET dry_run = NOT dry_run") },
-	sub { $cloud->fault({ kind => 'gateway', times => -1, match => { action => 'GetMetricData' } }) },
+	sub { $cloud->fault({ kind => 'gateway', times => 3, match => { action => 'GetMetricData' } }) },
 	sub { $cloud->clear_faults });
 my @ticks;
 
