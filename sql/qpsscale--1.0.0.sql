@@ -500,6 +500,8 @@ FROM (VALUES
 	('qpsscale.scale.failed', 'warning', false, 'an action failed, and the one before it had not'),
 	('qpsscale.scale.capped', 'warning', true, 'a cap per action keeps the group from growing as the load needs'),
 	('qpsscale.group.at_max', 'warning', true, 'the load needs more instances than the limits allow'),
+	('qpsscale.group.stock_out', 'critical', true, 'the cloud accepts growth and delivers no instances: desired is held'),
+	('qpsscale.group.foreign_change', 'warning', false, 'somebody else changed the desired capacity'),
 	('qpsscale.metric.stale', 'warning', true, 'no usable load is known, so the group is held as it is'),
 	('qpsscale.circuit.open', 'critical', true, 'actions failed one after another and are not tried for a while'),
 	('qpsscale.worker.stalled', 'critical', true, 'the worker gives no sign of life or keeps ending: nothing is scaled'),

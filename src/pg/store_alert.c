@@ -19,6 +19,7 @@
 #include "executor/spi.h"
 #include "pg/explain.h"
 #include "pg/json_writer.h"
+#include "pg/resolution.h"
 #include "pg/store_parts.h"
 #include "utils/timestamp.h"
 
@@ -229,6 +230,42 @@ put_circuit(StoreRows *rows, const QpsscaleGroup *group, bool resolve,
 			  &details, at);
 }
 
+/* The cloud takes growth and does not deliver it: told at both ends. */
+static void
+put_stock_out(StoreRows *rows, const QpsscaleGroup *group)
+{
+	bool		was = group->watch.stock_out.since != QS_NEVER;
+	bool		is = group->stock_out.since != QS_NEVER;
+	StringInfoData details;
+
+	if (was == is)
+		return;
+	open_details(&details, group);
+	qpsscale_json_count(&details, "desired_capacity",
+						group->target.capacity.desired);
+	qpsscale_json_count(&details, "instances", group->target.capacity.total);
+	put_alert(rows, "qpsscale.group.stock_out", !is, group,
+			  "the cloud accepts growth and delivers no instances",
+			  &details, group->decided_at);
+}
+
+static void
+put_foreign_change(StoreRows *rows, const QpsscaleGroup *group)
+{
+	const GroupChange *change = &group->change;
+	StringInfoData details;
+
+	if (!qpsscale_changed_by_others(group))
+		return;
+	open_details(&details, group);
+	qpsscale_json_int(&details, "from", change->from);
+	qpsscale_json_int(&details, "to", change->to);
+	put_alert(rows, "qpsscale.group.foreign_change", false, group,
+			  psprintf("desired capacity was changed from %d to %d by somebody else",
+					   change->from, change->to),
+			  &details, group->decided_at);
+}
+
 static void
 run(StoreRows *rows)
 {
@@ -261,13 +298,18 @@ qpsscale_store_alerts(StoreBatch *batch)
 	StoreRows	rows;
 
 	store_rows_start(&rows, &alerts_plan,
-					 batch->n_groups * ((int) lengthof(conditions) + 1));
+					 batch->n_groups * ((int) lengthof(conditions) + 3));
 	for (int i = 0; i < batch->n_groups; i++)
 	{
 		const QpsscaleGroup *group = batch->groups[i];
 
 		if (group->open.settled)
 			put_resolution(&rows, group);
+		if (group->enabled && group->stored)
+		{
+			put_stock_out(&rows, group);
+			put_foreign_change(&rows, group);
+		}
 		if (group->enabled && group->stored && group->evaluation_id != 0)
 			put_conditions(&rows, group);
 	}

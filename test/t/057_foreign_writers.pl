@@ -102,6 +102,10 @@ subtest 'adopt: noticed in an idle group, named, and given the general cooldown'
 		'the general cooldown has begun');
 	evaluate($node, $id) foreach 1 .. 2;
 	is(foreign_changes($id), '4>9 adopt', 'it is told once');
+	is( sql("SELECT status || ' ' || (data ->> 'from') || '>' || (data ->> 'to')"
+			  . " FROM qpsscale.alerts WHERE resource_group_id = $id"
+			  . " AND type = 'qpsscale.group.foreign_change'"),
+		'event 4>9', 'and alerted once');
 	qps('adopt', 600);
 	is(evaluate($node, $id)->{reason}, 'cooldown_general', 'it rests');
 	sql("UPDATE qpsscale.state SET last_action_at = now() - '1 hour'::interval"

@@ -68,6 +68,13 @@ sub end_of_pause
 	return;
 }
 
+sub stock_out_alerts
+{
+	return sql("SELECT string_agg(status, ' ' ORDER BY id) FROM qpsscale.alerts"
+		  . " WHERE resource_group_id = $_[0]"
+		  . " AND type = 'qpsscale.group.stock_out'");
+}
+
 sub desired { return $cloud->group("asg-$_[0]")->{desired}; }
 
 sub verdict
@@ -122,8 +129,11 @@ subtest 'three accepted scale-ups without growth, then it is held' => sub {
 	is(sql("SELECT qpsscale_health() -> 'groups' ->> 'stock_out'"), '1',
 		'and so does the health');
 
+	is(stock_out_alerts($id), 'firing', 'and an alert tells of it');
+
 	qps('held', 4000);
 	evaluate($node, $id) foreach 1 .. 3;
+	is(stock_out_alerts($id), 'firing', 'once');
 	$node->restart;
 	verdict($id, 'none stock_out', 'a restart forgets nothing');
 	is(desired('held'), 8, 'desired is not raised any more, whatever the load');
@@ -155,6 +165,7 @@ subtest 'a probe writes the same number, and one instance more ends it' => sub {
 		'instances have come, so it grows again');
 	is(state_of($id, 'unfulfilled_scale_ups, stock_out_since'), '0|',
 		'the stock-out is over');
+	is(stock_out_alerts($id), 'resolved', 'which the alert tells as well');
 	is(desired('held'), 80, 'desired is what the load takes');
 	is( sql("SELECT string_agg(reason, ' ' ORDER BY id) FROM (SELECT id, reason"
 			  . " FROM qpsscale.evaluations WHERE resource_group_id = $id"
