@@ -1463,7 +1463,9 @@ BEGIN
 	INTO worker_role
 	FROM pg_catalog.current_setting('qpsscale.worker_role') AS s (name)
 	LEFT JOIN pg_catalog.pg_roles r ON r.rolname = s.name;
-	IF worker_role.name = '' OR worker_role.is_superuser THEN
+	IF pg_catalog.pg_is_in_recovery() THEN
+		NULL;					-- no worker runs; the primary's setting may differ
+	ELSIF worker_role.name = '' OR worker_role.is_superuser THEN
 		problem := 'worker role: workers run as a superuser';
 		hint := 'CREATE ROLE qpsscale_worker LOGIN; SELECT qpsscale_grant(''qpsscale_worker'', ''worker''); ALTER SYSTEM SET qpsscale.worker_role = ''qpsscale_worker''; SELECT pg_reload_conf();';
 		RETURN NEXT;
@@ -1743,6 +1745,11 @@ DECLARE
 	endpoint bigint;
 	delivery bigint;
 BEGIN
+	IF pg_catalog.pg_is_in_recovery() THEN
+		RAISE EXCEPTION 'cannot execute qpsscale_webhook_test() during recovery'
+			USING ERRCODE = 'read_only_sql_transaction',
+				  HINT = 'This server is a standby. Call it on the primary.';
+	END IF;
 	SELECT w.id INTO endpoint
 	FROM qpsscale.webhooks w
 	WHERE w.name = webhook AND w.enabled;
@@ -1776,6 +1783,11 @@ AS $$
 DECLARE
 	again bigint;
 BEGIN
+	IF pg_catalog.pg_is_in_recovery() THEN
+		RAISE EXCEPTION 'cannot execute qpsscale_webhook_replay() during recovery'
+			USING ERRCODE = 'read_only_sql_transaction',
+				  HINT = 'This server is a standby. Call it on the primary.';
+	END IF;
 	IF (delivery_id IS NULL) = (alert_id IS NULL) THEN
 		RAISE EXCEPTION 'give either delivery_id or alert_id'
 			USING ERRCODE = 'invalid_parameter_value',
