@@ -122,6 +122,25 @@ qps_limited()
 	return $rc
 }
 
+# Run a test that is built on PostgreSQL::Test: limit, directory for its
+# servers and logs, settings of its servers, then further words NAME=value and
+# the command.  QPS_KILLS and QPS_SEED of the caller reach it.
+qps_perl()
+{
+	local seconds=$1 dir=$2 conf=$3
+
+	shift 3
+	mkdir -p "$dir"
+	qps_hand_over "$dir"
+	qps_limited "$seconds" TESTDIR="$dir" TESTDATADIR="$dir/tmp_check" \
+		TESTLOGDIR="$dir/tmp_check/log" PGPORT=65432 \
+		PG_REGRESS="$qps_top/src/test/regress/pg_regress" \
+		PERL5LIB="$qps_top/src/test/perl:$qps_build/test/lib" \
+		TEMP_CONFIG="$conf" PG_TEST_TIMEOUT_DEFAULT=120 \
+		${QPS_KILLS:+QPS_KILLS="$QPS_KILLS"} \
+		${QPS_SEED:+QPS_SEED="$QPS_SEED"} "$@"
+}
+
 # Copy the sources to $qps_build: the clone is not touched, two runs do not meet.
 qps_copy()
 {

@@ -159,14 +159,15 @@ SH
 
 my %killed;
 
-# Who may be killed; "" ends a process as an administrator would.
+# Who may be killed, how often of a hundred times, by the title of the process;
+# TERM ends it as an administrator would.
 my @victims = (
-	[ 35, qr/qpsscale worker for/, 'KILL' ],
-	[ 25, qr/qpsscale one-shot worker/, 'KILL' ],
-	[ 15, undef, 'KILL' ],                         # the postmaster
-	[ 10, qr/ SELECT\b/, 'KILL' ],                 # a backend that waits
-	[ 5, qr/qpsscale launcher/, 'KILL' ],
-	[ 10, qr/qpsscale (worker for|one-shot)/, 'TERM' ]);
+	[ 30, 'resident worker', qr/qpsscale worker for/, 'KILL' ],
+	[ 30, 'one-shot worker', qr/qpsscale one-shot worker/, 'KILL' ],
+	[ 15, 'postmaster', undef, 'KILL' ],
+	[ 10, 'backend that waits', qr/ SELECT\b/, 'KILL' ],
+	[ 5, 'launcher', qr/qpsscale launcher/, 'KILL' ],
+	[ 10, 'either worker', qr/qpsscale (worker for|one-shot)/, 'TERM' ]);
 
 sub choose_victim
 {
@@ -207,18 +208,18 @@ sub start_again
 
 sub kill_one
 {
-	my (undef, $title, $signal) = choose_victim();
+	my (undef, $name, $title, $signal) = choose_victim();
 
 	if (!defined $title)
 	{
 		$node->kill9;
 		start_again();
-		$killed{postmaster}++;
+		$killed{"$signal $name"}++;
 		return 1;
 	}
 	my $pid = find_one($title) // return 0;
 	return 0 unless kill($signal, $pid);
-	$killed{"$signal $title"}++;
+	$killed{"$signal $name"}++;
 	return 1;
 }
 
@@ -307,6 +308,11 @@ foreach my $name (sort keys %ids)
 	is(discrepancies($node, $cloud, $ids{$name}, $name),
 		'', "$name: the tables say what the cloud did");
 }
+is( $node->safe_psql('postgres',
+		"SELECT string_agg(resource_group_id || ': '"
+		  . " || (explanation -> 'foreign_change')::text, ', ')"
+		  . " FROM qpsscale.evaluations WHERE explanation ? 'foreign_change'"),
+	'', 'nobody else is accused of what we did');
 look();
 my %now = map { ($_ => 1) } split /\n/,
   ask('SELECT id, activity_key, desired_capacity FROM qpsscale.activities');
