@@ -31,7 +31,7 @@
 #define LEASE_S				30	/* longer than a request can take */
 #define RESPONSE_BYTES		513
 #define LONGEST_LOOK_MS		60000
-#define RETRY_ROUND_MS		1000	/* after a round that failed */
+#define RETRY_ROUND_MS		1000	/* after a round that failed, then twice that */
 #define NO_TURN_DELAY_MS	5000
 #define LONGEST_REST_MS		((int64) 24 * 3600 * 1000)
 #define MAX_URL				2048
@@ -69,6 +69,8 @@ static Place places[PLACES];
 static Rest rests[MAX_RESTS];
 static int64 next_look_ms = 0;
 static int64 failed_until_ms = 0;	/* no round before */
+static int64 retry_ms = RETRY_ROUND_MS;
+static char complaint[256] = "";	/* told since a round last succeeded */
 static MemoryContext round_context = NULL;
 
 /* ----------
@@ -329,6 +331,26 @@ list_resting(int64 *resting)
 	return n;
 }
 
+/*
+ * What refuses a round may do so all night (objects that are not as they were
+ * installed, a right that is missing): it is told once, and tried ever less.
+ */
+static void
+round_failed(const ErrorData *error)
+{
+	char		told[sizeof(complaint)];
+
+	strlcpy(told, error->message, sizeof(told));
+	if (strcmp(told, complaint) != 0)
+		ereport(qpsscale_elevel(WARNING),
+				(errmsg("qpsscale could not deliver alerts: %s",
+						error->message)));
+	strlcpy(complaint, told, sizeof(complaint));
+	failed_until_ms = qs_net_now_ms() + retry_ms;
+	next_look_ms = failed_until_ms;
+	retry_ms = Min(2 * retry_ms, LONGEST_LOOK_MS);
+}
+
 static void
 run_round(bool worker_runs)
 {
@@ -351,13 +373,11 @@ run_round(bool worker_runs)
 	round.worker_runs = worker_runs;
 	if (!qpsscale_store_delivery_round(&round, &error))
 	{
-		ereport(qpsscale_elevel(WARNING),
-				(errmsg("qpsscale could not deliver alerts: %s",
-						error->message)));
-		failed_until_ms = qs_net_now_ms() + RETRY_ROUND_MS;
-		next_look_ms = failed_until_ms;
+		round_failed(error);
 		return;
 	}
+	retry_ms = RETRY_ROUND_MS;
+	complaint[0] = '\0';
 	for (int i = 0; i < PLACES; i++)
 		if (places[i].state == PLACE_ANSWERED)
 			places[i].state = PLACE_FREE;
