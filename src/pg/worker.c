@@ -163,6 +163,16 @@ reload(void)
 	qpsscale_channels_configure();
 }
 
+/* Often enough that the launcher does not take a quiet worker for a dead one. */
+static int64
+heartbeat_ms(void)
+{
+	int			timeout_ms = qpsscale_worker_host->settings->stall_timeout_ms;
+
+	return timeout_ms > 0 ? Max(timeout_ms / 4, 100) : 15000;
+}
+
+/* Whoever waits for something looks again, and waits on, if it has not come. */
 void
 qpsscale_worker_wait(int64 timeout_ms)
 {
@@ -175,8 +185,8 @@ qpsscale_worker_wait(int64 timeout_ms)
 	/* a wait for a lock, a standby or a caller may have taken its latch */
 	if (ConfigReloadPending)
 		timeout_ms = 0;
-	(void) WaitEventSetWait(wait_set, (long) Min(timeout_ms, 60000), &event, 1,
-							wait_event);
+	(void) WaitEventSetWait(wait_set, (long) Min(timeout_ms, heartbeat_ms()),
+							&event, 1, wait_event);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 	beat();
@@ -400,13 +410,14 @@ take_request(dsm_handle *handle)
 	return taken;
 }
 
+/* What the latch was set for, and may have been taken for something else. */
 static bool
-requests_wait(void)
+news_wait(void)
 {
 	bool		waiting;
 
 	lock_slot();
-	waiting = slot->n_requests > 0;
+	waiting = slot->n_requests > 0 || slot->alerts_written;
 	unlock_slot();
 	return waiting;
 }
@@ -440,15 +451,6 @@ deliver(void)
 	runs = slot->stalled_since == 0;
 	unlock_slot();
 	qpsscale_deliver(written, runs);
-}
-
-/* Often enough that the launcher does not take a quiet worker for a dead one. */
-static int64
-heartbeat_ms(void)
-{
-	int			timeout_ms = qpsscale_worker_host->settings->stall_timeout_ms;
-
-	return timeout_ms > 0 ? Max(timeout_ms / 4, 100) : 15000;
 }
 
 /* ----------
@@ -546,9 +548,9 @@ serve_database(void)
 		now_ms = qs_net_now_ms();
 		/* a shorter interval or a switch-on counts at once */
 		due_ms = Max(earliest_ms, Min(due_ms, now_ms + settings->interval_ms));
-		/* the tick's own waits may have taken the latch that a request set */
-		qpsscale_worker_wait(requests_wait() ? 0 :
-							 Max(Min(Min(due_ms - now_ms, heartbeat_ms()),
+		/* a wait for a lock may have taken the latch that they set */
+		qpsscale_worker_wait(news_wait() ? 0 :
+							 Max(Min(due_ms - now_ms,
 									 qpsscale_delivery_wait_ms()), 0));
 	}
 }
