@@ -36,6 +36,7 @@ typedef struct QsSigningKey
 typedef struct QsAccount
 {
 	const char *name;			/* foreign server, or "default" */
+	const char *provider;
 	const char *region;			/* of groups that name none; NULL for none */
 
 	/* NULL = the provider's default.  An endpoint is "https://host[:port]". */
@@ -46,6 +47,7 @@ typedef struct QsAccount
 	const char *monitor_service;
 	const char *ca_file;
 	bool		rate_limits_off;
+	bool		dual_stack;		/* AWS: hosts that have IPv6 addresses too */
 
 	QsCredentials credentials;	/* cleansed by qs_account_cleanse() */
 	int64_t		serial;			/* another number when those are replaced */
@@ -63,6 +65,7 @@ typedef const char *(*QsLookup) (void *context, const char *name);
  * The first original's and BytePlus' environment variables: BYTEPLUS_ACCESS_KEY
  * or _ACCESS_KEY_ID, BYTEPLUS_SECRET_KEY or _SECRET_ACCESS_KEY,
  * BYTEPLUS_SESSION_TOKEN, then ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN.
+ * AWS': AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN.
  * false with class CREDENTIAL and a message that names the variables.
  */
 extern bool qs_credentials_from_environment(const char *provider,

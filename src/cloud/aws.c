@@ -102,26 +102,31 @@ qs_aws_call_new(QsArena *arena, const QsBatch *batch, QsCallKind kind,
 	return call;
 }
 
-/* What the hosts of a region's partition end with. */
+/* What the hosts of a region's partition end with, as AWS' own SDKs have it
+ * (partitions.json). */
 static const char *
-domain_of(const char *region)
+domain_of(const char *region, bool dual_stack)
 {
 	static const struct
 	{
 		const char *prefix;
 		const char *domain;
+		const char *dual_stack;
 	}			partitions[] = {
-		{"cn-", "amazonaws.com.cn"},
-		{"us-iso-", "c2s.ic.gov"},
-		{"us-isob-", "sc2s.sgov.gov"},
-		{"eusc-", "amazonaws.eu"},
+		{"cn-", "amazonaws.com.cn", "api.amazonwebservices.com.cn"},
+		{"us-iso-", "c2s.ic.gov", "api.aws.ic.gov"},
+		{"us-isob-", "sc2s.sgov.gov", "api.aws.scloud"},
+		{"us-isof-", "csp.hci.ic.gov", "api.aws.hci.ic.gov"},
+		{"eu-isoe-", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"},
+		{"eusc-", "amazonaws.eu", "api.amazonwebservices.eu"},
+		{"", "amazonaws.com", "api.aws"},
 	};
+	size_t		i = 0;
 
-	for (size_t i = 0; i < sizeof(partitions) / sizeof(partitions[0]); i++)
-		if (strncmp(region, partitions[i].prefix,
-					strlen(partitions[i].prefix)) == 0)
-			return partitions[i].domain;
-	return "amazonaws.com";
+	while (strncmp(region, partitions[i].prefix,
+				   strlen(partitions[i].prefix)) != 0)
+		i++;
+	return dual_stack ? partitions[i].dual_stack : partitions[i].domain;
 }
 
 static const char *
@@ -163,7 +168,8 @@ qs_aws_sign(QsArena *arena, QsAwsCall *call, int64_t now_us, QsError *error)
 		endpoint = qs_arena_printf(arena, "https://%s.%s.%s",
 								   monitor ? "monitoring" : "autoscaling",
 								   call->base.region,
-								   domain_of(call->base.region));
+								   domain_of(call->base.region,
+											 account->dual_stack));
 	if (endpoint == NULL || request->body == NULL)
 		return qs_aws_no_memory(error);
 	request->method = "POST";

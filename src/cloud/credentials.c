@@ -27,6 +27,27 @@ static const CredentialNames byteplus_chain[] = {
 	{{"ACCESS_KEY_ID", NULL}, {"SECRET_ACCESS_KEY", NULL}, "SESSION_TOKEN"},
 };
 
+static const CredentialNames aws_chain[] = {
+	{{"AWS_ACCESS_KEY_ID", NULL}, {"AWS_SECRET_ACCESS_KEY", NULL},
+	"AWS_SESSION_TOKEN"},
+};
+
+static const struct
+{
+	const char *provider;
+	const CredentialNames *links;
+	size_t		n_links;
+	const char *absent;			/* none of them is set */
+}			chains[] = {
+	{"byteplus", byteplus_chain,
+		sizeof(byteplus_chain) / sizeof(byteplus_chain[0]),
+		"neither BYTEPLUS_ACCESS_KEY and BYTEPLUS_SECRET_KEY (or "
+		"BYTEPLUS_ACCESS_KEY_ID and BYTEPLUS_SECRET_ACCESS_KEY) nor "
+	"ACCESS_KEY_ID and SECRET_ACCESS_KEY are set"},
+	{"aws", aws_chain, sizeof(aws_chain) / sizeof(aws_chain[0]),
+	"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not both set"},
+};
+
 static const char *
 look_up_first(QsLookup lookup, void *context, const char *const names[2])
 {
@@ -49,16 +70,20 @@ qs_credentials_from_environment(const char *provider, QsLookup lookup,
 								void *context, QsCredentials *credentials,
 								QsError *error)
 {
+	size_t		chain = 0;
+
 	OPENSSL_cleanse(credentials, sizeof(*credentials));
-	if (provider == NULL || strcmp(provider, "byteplus") != 0)
+	while (chain < sizeof(chains) / sizeof(chains[0]) &&
+		   (provider == NULL || strcmp(provider, chains[chain].provider) != 0))
+		chain++;
+	if (chain == sizeof(chains) / sizeof(chains[0]))
 		return qs_error_set(error, QS_ERROR_CREDENTIAL, "no_credentials",
 							"provider \"%s\" has no default credentials",
 							provider ? provider : "");
 
-	for (size_t i = 0;
-		 i < sizeof(byteplus_chain) / sizeof(byteplus_chain[0]); i++)
+	for (size_t i = 0; i < chains[chain].n_links; i++)
 	{
-		const CredentialNames *names = &byteplus_chain[i];
+		const CredentialNames *names = &chains[chain].links[i];
 		const char *key = look_up_first(lookup, context, names->access_key);
 		const char *secret = look_up_first(lookup, context, names->secret_key);
 		const char *token;
@@ -84,11 +109,8 @@ qs_credentials_from_environment(const char *provider, QsLookup lookup,
 							"that a key cannot have", names->access_key[0],
 							names->secret_key[0], names->token);
 	}
-	return qs_error_set(error, QS_ERROR_CREDENTIAL, "no_credentials",
-						"neither BYTEPLUS_ACCESS_KEY and BYTEPLUS_SECRET_KEY "
-						"(or BYTEPLUS_ACCESS_KEY_ID and "
-						"BYTEPLUS_SECRET_ACCESS_KEY) nor ACCESS_KEY_ID and "
-						"SECRET_ACCESS_KEY are set");
+	return qs_error_set(error, QS_ERROR_CREDENTIAL, "no_credentials", "%s",
+						chains[chain].absent);
 }
 
 void

@@ -78,8 +78,12 @@ qs_call_init(QsArena *arena, QsCall *call, const QsBatch *batch,
 	call->n_targets = n_targets;
 	call->burst = 1;
 
-	/* what is throttled or dead is one API of one account */
-	call->bucket = qs_arena_printf(arena, "%s/%s", batch->account->name ?
+	/* what is throttled or dead is one API of one account; each cloud has a
+	 * "default" one */
+	call->bucket = qs_arena_printf(arena, "%s/%s/%s",
+								   batch->account->provider ?
+								   batch->account->provider : "",
+								   batch->account->name ?
 								   batch->account->name : "default",
 								   qs_call_kind_name(kind));
 	return call->bucket != NULL;

@@ -68,7 +68,7 @@ typedef struct QsCall
 {
 	QsCallKind	kind;
 	QsHttpRequest request;
-	const char *bucket;			/* account and API, e.g. "acct/load" */
+	const char *bucket;			/* account and API: "aws/acct/load" */
 	double		rate_per_second;	/* documented limit, <= 0 = none known */
 	double		burst;			/* at most these in burst / rate seconds */
 	const char *ca_file;		/* of the account, or NULL */

@@ -146,19 +146,32 @@ requests_name_what_the_services_want(void **state)
 static void
 each_partition_has_its_own_domain(void **state)
 {
-	static const char *const cases[][2] = {
-		{"cn-north-1", "https://autoscaling.cn-north-1.amazonaws.com.cn/"},
-		{"us-gov-west-1", "https://autoscaling.us-gov-west-1.amazonaws.com/"},
-		{"eu-central-1", "https://autoscaling.eu-central-1.amazonaws.com/"},
+	static const struct
+	{
+		const char *region;
+		bool		dual_stack;
+		const char *url;
+	}			cases[] = {
+		{"cn-north-1", false, "https://autoscaling.cn-north-1.amazonaws.com.cn/"},
+		{"us-gov-west-1", false, "https://autoscaling.us-gov-west-1.amazonaws.com/"},
+		{"eu-central-1", false, "https://autoscaling.eu-central-1.amazonaws.com/"},
+		{"eu-isoe-west-1", false, "https://autoscaling.eu-isoe-west-1.cloud.adc-e.uk/"},
+		{"cn-north-1", true, "https://autoscaling.cn-north-1.api.amazonwebservices.com.cn/"},
+		{"us-gov-west-1", true, "https://autoscaling.us-gov-west-1.api.aws/"},
+		{"eu-central-1", true, "https://autoscaling.eu-central-1.api.aws/"},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 	{
-		cloud->batch.region = cases[i][0];
+		cloud->batch.region = cases[i].region;
+		cloud->account.dual_stack = cases[i].dual_stack;
 		ask(1);
 		assert_string_equal(call_of(cloud, QS_CALL_CAPACITY)->request.url,
-							cases[i][1]);
+							cases[i].url);
 	}
+	assert_string_equal(call_of(cloud, QS_CALL_LOAD)->request.url,
+						"https://monitoring.eu-central-1.api.aws/");
+	cloud->account.dual_stack = false;
 }
 
 static void

@@ -153,10 +153,11 @@ rate_limit_is_the_documented_one_unless_switched_off(void **state)
 	QsCall	   *call;
 
 	(void) state;
+	cloud->account.provider = "byteplus";
 	observe(cloud, 300);
 	call = call_of(cloud, QS_CALL_LOAD);
 	/* of the account, whatever the region; and never more in any second */
-	assert_string_equal(call->bucket, "test/load");
+	assert_string_equal(call->bucket, "byteplus/test/load");
 	assert_true(call->burst == 20);
 	assert_in_range(1000 * call->burst / call->rate_per_second, 1050, 1150);
 	assert_true(call_of(cloud, QS_CALL_CAPACITY)->rate_per_second == 0);

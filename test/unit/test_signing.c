@@ -474,6 +474,9 @@ environment_chain_takes_whole_links_only(void **state)
 	"SECRET_ACCESS_KEY=", NULL};
 	static const char *const evil[] = {"ACCESS_KEY_ID=k\r\nX: y",
 	"SECRET_ACCESS_KEY=s3cr3t", NULL};
+	static const char *const amazon[] = {"ACCESS_KEY_ID=k",
+		"SECRET_ACCESS_KEY=s", "AWS_ACCESS_KEY_ID=ak",
+	"AWS_SECRET_ACCESS_KEY=as", "AWS_SESSION_TOKEN=at", NULL};
 	QsCredentials credentials;
 
 	(void) state;
@@ -492,6 +495,16 @@ environment_chain_takes_whole_links_only(void **state)
 	assert_int_equal(error.class, QS_ERROR_CREDENTIAL);
 	assert_null(strstr(error.message, "s3cr3t"));
 	assert_string_equal(credentials.access_key_id, "");
+	assert_true(qs_credentials_from_environment("aws", look_up,
+												(void *) amazon, &credentials,
+												&error));
+	assert_string_equal(credentials.access_key_id, "ak");
+	assert_string_equal(credentials.secret_access_key, "as");
+	assert_string_equal(credentials.session_token, "at");
+	assert_false(qs_credentials_from_environment("aws", look_up,
+												 (void *) both, &credentials,
+												 &error));
+	assert_non_null(strstr(error.message, "AWS_SECRET_ACCESS_KEY"));
 	assert_false(qs_credentials_from_environment("nobody", look_up,
 												 (void *) both, &credentials,
 												 &error));
