@@ -64,7 +64,7 @@ $$;
 SELECT o.name, attempt_option(o.name, E'\t')
 FROM (VALUES ('provider'), ('region'), ('endpoint'),
 	('autoscaling_endpoint'), ('monitor_endpoint'), ('autoscaling_service'),
-	('monitor_service'), ('ca_file'), ('rate_limits'),
+	('monitor_service'), ('ca_file'), ('rate_limits'), ('dual_stack'),
 	('metadata_endpoint'), ('sts_endpoint')) o (name);
 
 -- values at the edge

@@ -25,7 +25,7 @@ CREATE TABLE qpsscale.resource_groups (
 	uuid uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid() UNIQUE,
 	name text NOT NULL UNIQUE CHECK (name <> ''),
 	provider text NOT NULL DEFAULT 'byteplus'
-		CHECK (provider = 'byteplus'),
+		CHECK (provider = 'byteplus' OR provider = 'aws'),
 	account text CHECK (account <> ''),
 	kind text CHECK (kind <> ''),
 	alb_id text CHECK (alb_id <> ''),
@@ -89,7 +89,13 @@ CREATE TABLE qpsscale.resource_groups (
 	CONSTRAINT resource_groups_byteplus_needs_target_qps
 		CHECK (provider <> 'byteplus' OR target_qps IS NOT NULL),
 	CONSTRAINT resource_groups_byteplus_has_no_kind
-		CHECK (provider <> 'byteplus' OR kind IS NULL)
+		CHECK (provider <> 'byteplus' OR kind IS NULL),
+	CONSTRAINT resource_groups_aws_needs_alb_id
+		CHECK (provider <> 'aws' OR alb_id IS NOT NULL),
+	CONSTRAINT resource_groups_aws_needs_target_qps
+		CHECK (provider <> 'aws' OR target_qps IS NOT NULL),
+	CONSTRAINT resource_groups_aws_has_no_kind
+		CHECK (provider <> 'aws' OR kind IS NULL)
 );
 
 -- two live groups on one scaling group would fight for it
@@ -106,12 +112,12 @@ COMMENT ON TABLE qpsscale.resource_groups IS
 COMMENT ON COLUMN qpsscale.resource_groups.id IS 'number of the group, as the functions take it';
 COMMENT ON COLUMN qpsscale.resource_groups.uuid IS 'identity for programs outside the database: resource_id';
 COMMENT ON COLUMN qpsscale.resource_groups.name IS 'unique name for people; made from asg_id when left out';
-COMMENT ON COLUMN qpsscale.resource_groups.provider IS 'which cloud it is: byteplus';
+COMMENT ON COLUMN qpsscale.resource_groups.provider IS 'which cloud it is: byteplus or aws';
 COMMENT ON COLUMN qpsscale.resource_groups.account IS 'foreign server of the wrapper qpsscale; NULL = the credentials in the server''s environment';
-COMMENT ON COLUMN qpsscale.resource_groups.kind IS 'kind of the scaled object where a provider knows several; NULL for byteplus';
-COMMENT ON COLUMN qpsscale.resource_groups.alb_id IS 'load balancer whose requests per second are the load';
-COMMENT ON COLUMN qpsscale.resource_groups.asg_id IS 'scaling group whose desired capacity is set';
-COMMENT ON COLUMN qpsscale.resource_groups.region IS 'cloud region; NULL = the account''s, or else qpsscale.region';
+COMMENT ON COLUMN qpsscale.resource_groups.kind IS 'kind of the scaled object where a provider knows several; NULL for byteplus and aws';
+COMMENT ON COLUMN qpsscale.resource_groups.alb_id IS 'load balancer whose requests per second are the load; for aws the end of its ARN, app/NAME/ID';
+COMMENT ON COLUMN qpsscale.resource_groups.asg_id IS 'scaling group whose desired capacity is set; for aws its name';
+COMMENT ON COLUMN qpsscale.resource_groups.region IS 'cloud region; NULL = the account''s, for aws that of the server''s environment, or else qpsscale.region';
 COMMENT ON COLUMN qpsscale.resource_groups.mode IS 'dynamic: ceil(QPS / target_qps) instances; static: one instance more or less by the thresholds';
 COMMENT ON COLUMN qpsscale.resource_groups.target_qps IS 'requests per second that one instance should serve';
 COMMENT ON COLUMN qpsscale.resource_groups.up_threshold IS 'static mode: grow while an instance serves more than this share of target_qps';
@@ -821,7 +827,7 @@ BEGIN
 	 * A scaling group is scaled by one owner, others do not even watch it.
 	 * Identifiers of BytePlus are unique over accounts and regions, and two
 	 * accounts, or none and one, may be the same to the cloud: so neither is
-	 * compared.  The lock makes two who come at once see each other;
+	 * compared.  AWS' are names, which every region may use anew.  The lock makes two who come at once see each other;
 	 * superusers, whom nothing is refused, do not wait for each other.
 	 */
 	IF NOT restored
@@ -841,6 +847,8 @@ BEGIN
 		WHERE g.asg_id = NEW.asg_id
 			AND g.provider = NEW.provider
 			AND g.kind IS NOT DISTINCT FROM NEW.kind
+			AND (NEW.provider <> 'aws'
+				 OR (g.region <> NEW.region) IS NOT TRUE)
 			AND g.id <> NEW.id
 			AND NOT qpsscale.may_act(CURRENT_USER, g.owner)
 		LIMIT 1;
@@ -1507,7 +1515,8 @@ COMMENT ON FUNCTION qpsscale.problems() IS
  * to secrets, or are secrets where a superuser wrote them inline. */
 CREATE FUNCTION qpsscale.accounts(
 	group_id bigint,
-	OUT account text, OUT owner text, OUT owner_exists boolean,
+	OUT account text, OUT owner text, OUT provider text,
+	OUT owner_exists boolean,
 	OUT owner_is_superuser boolean, OUT account_exists boolean,
 	OUT usage boolean, OUT server_owner text,
 	OUT server_owner_is_superuser boolean,
@@ -1519,15 +1528,15 @@ AS $$
 BEGIN
 	-- a mapping for the owner comes before one for PUBLIC
 	RETURN QUERY
-	SELECT DISTINCT ON (o.owner, o.account)
-		o.account, o.owner::text, r.oid IS NOT NULL,
+	SELECT DISTINCT ON (o.owner, o.account, o.provider)
+		o.account, o.owner::text, o.provider, r.oid IS NOT NULL,
 		COALESCE(r.rolsuper, false), w.oid IS NOT NULL,
 		CASE WHEN w.oid IS NOT NULL AND r.oid IS NOT NULL
 			THEN pg_catalog.has_server_privilege(r.oid, s.oid, 'USAGE')
 			ELSE false END,
 		sr.rolname::text, COALESCE(sr.rolsuper, false), s.srvoptions, m.oid IS NOT NULL,
 		m.umoptions
-	FROM (SELECT DISTINCT g.owner, g.account
+	FROM (SELECT DISTINCT g.owner, g.account, g.provider
 		  FROM qpsscale.resource_groups g
 		  WHERE accounts.group_id IS NULL AND g.enabled
 			OR g.id = accounts.group_id) o
@@ -1538,7 +1547,7 @@ BEGIN
 	LEFT JOIN pg_catalog.pg_roles sr ON sr.oid = s.srvowner
 	LEFT JOIN pg_catalog.pg_user_mapping m ON m.umserver = s.oid
 		AND (m.umuser = r.oid OR m.umuser = 0)
-	ORDER BY o.owner, o.account, m.umuser DESC NULLS LAST;
+	ORDER BY o.owner, o.account, o.provider, m.umuser DESC NULLS LAST;
 END
 $$;
 COMMENT ON FUNCTION qpsscale.accounts(bigint) IS

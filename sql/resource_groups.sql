@@ -73,7 +73,7 @@ FROM (VALUES
 	(1, 'name', $$''$$),
 	(2, 'name', 'NULL'),
 	(3, 'name', $$'asg-1'$$),
-	(4, 'provider', $$'aws'$$),
+	(4, 'provider', $$'gcp'$$),
 	(5, 'account', $$''$$),
 	(6, 'kind', $$''$$),
 	(7, 'kind', $$'asg'$$),
@@ -143,6 +143,15 @@ FROM (VALUES
 	(12, 'scale_down_window_seconds', '86400'),
 	(13, 'region', 'NULL'),
 	(14, 'activity_deadline_seconds', '1')) c (number, name, value)
+ORDER BY c.number;
+-- a group of AWS needs what one of BytePlus needs
+UPDATE qpsscale.resource_groups SET provider = 'aws' WHERE asg_id = 'asg-2';
+SELECT c.name, c.value, attempt_column(c.name, c.value)
+FROM (VALUES
+	(1, 'alb_id', 'NULL'),
+	(2, 'target_qps', 'NULL'),
+	(3, 'kind', $$'asg'$$),
+	(4, 'alb_id', $$'app/web/50dc6c495c0c9188'$$)) c (number, name, value)
 ORDER BY c.number;
 ROLLBACK;
 

@@ -74,7 +74,7 @@ typedef struct OptionRule
  */
 static const OptionRule rules[] = {
 	{"provider", ForeignServerRelationId, false, OPTION_PROVIDER,
-	"which cloud it is: byteplus"},
+	"which cloud it is: byteplus or aws"},
 	{"region", ForeignServerRelationId, false, OPTION_REGION,
 	"region of groups that name none"},
 	{"endpoint", ForeignServerRelationId, true, OPTION_URL,
@@ -91,6 +91,8 @@ static const OptionRule rules[] = {
 	"PEM bundle of certificate authorities, an absolute path"},
 	{"rate_limits", ForeignServerRelationId, true, OPTION_SWITCH,
 	"on or off: keep to the cloud's documented rate limits"},
+	{"dual_stack", ForeignServerRelationId, false, OPTION_SWITCH,
+	"on or off: AWS' hosts that have IPv6 addresses as well"},
 	{"metadata_endpoint", ForeignServerRelationId, true, OPTION_URL,
 	"http://host[:port] of the ECS metadata service"},
 	{"sts_endpoint", ForeignServerRelationId, true, OPTION_URL,
@@ -115,7 +117,7 @@ static const OptionRule rules[] = {
 	"role of the ECS instance, where it has several"}
 };
 
-static const char *const providers[] = {"byteplus"};
+static const char *const providers[] = {"byteplus", "aws"};
 static const char *const borrowings[] = {"chain", "oidc", "file", "ecs"};
 
 /* ---- syntax of values; no function here raises an error ---- */
@@ -396,7 +398,7 @@ check_value(const OptionRule *rule, const char *value)
 	{
 		case OPTION_PROVIDER:
 			if (!is_one_of(value, providers, lengthof(providers)))
-				refuse_value(rule, "The only provider is byteplus.");
+				refuse_value(rule, "The providers are byteplus and aws.");
 			break;
 		case OPTION_REGION:
 			if (!qpsscale_valid_region(value))

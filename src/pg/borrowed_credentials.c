@@ -59,11 +59,16 @@ from_environment(QpsscaleBorrowing *borrowing, QsCredentials *credentials)
 {
 	QsError		error;
 
-	if (qs_credentials_from_environment("byteplus", look_up, NULL,
+	if (qs_credentials_from_environment(borrowing->provider, look_up, NULL,
 										credentials, &error))
 		return LINK_THERE;
 	if (strcmp(error.code, "no_credentials") != 0)
 		return broken(borrowing, error.message);
+	if (strcmp(borrowing->provider, "byteplus") != 0)
+	{
+		(void) broken(borrowing, error.message);
+		return LINK_ABSENT;
+	}
 	(void) broken(borrowing, "neither BYTEPLUS_ACCESS_KEY and BYTEPLUS_SECRET_KEY nor ACCESS_KEY_ID and SECRET_ACCESS_KEY are set, no OIDC role, no file of the command line tool");
 	return LINK_ABSENT;
 }
@@ -206,6 +211,8 @@ qpsscale_borrow(QpsscaleBorrowing *borrowing, QsCredentials *credentials,
 	if (strcmp(borrowing->kind, "chain") != 0)
 		return borrow_one(borrowing, credentials, supply);
 	link = from_environment(borrowing, credentials);
+	if (strcmp(borrowing->provider, "byteplus") != 0)
+		return link == LINK_THERE;
 	if (link == LINK_ABSENT)
 		link = from_oidc(borrowing, supply);
 	if (link == LINK_ABSENT)

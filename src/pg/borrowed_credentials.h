@@ -19,6 +19,7 @@
 /* What an account's options say; NULL = what the environment says. */
 typedef struct QpsscaleBorrowing
 {
+	const char *provider;
 	const char *kind;			/* "chain", "oidc", "file" or "ecs" */
 	const char *secrets_dir;
 	const char *metadata_endpoint;

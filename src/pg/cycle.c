@@ -170,8 +170,10 @@ consider(Cycle *cycle, QpsscaleGroup *group)
 	qpsscale_resolve_open(group, cycle->settings);
 	decide(group);
 
+	/* where the capacity's answer says it, it is known already */
 	in_service = !cycle->over && !group->asked_in_service &&
 		group->target.capacity.known &&
+		group->target.capacity.in_service == QS_UNKNOWN &&
 		(group->decision.needs_in_service || wants_in_service(group) ||
 		 cycle->request->validate);
 	activities = !cycle->over && !group->asked_activities &&
@@ -549,6 +551,7 @@ typedef struct AccountKey
 {
 	char		owner[NAMEDATALEN];
 	char		account[NAMEDATALEN];
+	char		provider[32];
 } AccountKey;
 
 typedef struct AccountEntry
@@ -558,12 +561,14 @@ typedef struct AccountEntry
 } AccountEntry;
 
 static void
-account_key(AccountKey *key, const char *owner, const char *account)
+account_key(AccountKey *key, const char *owner, const char *account,
+			const char *provider)
 {
 	memset(key, 0, sizeof(*key));
 	strlcpy(key->owner, owner, sizeof(key->owner));
 	strlcpy(key->account, account == NULL ? "" : account,
 			sizeof(key->account));
+	strlcpy(key->provider, provider, sizeof(key->provider));
 }
 
 static HTAB *
@@ -583,11 +588,10 @@ resolve_accounts(Cycle *cycle)
 		AccountKey	key;
 		AccountEntry *entry;
 
-		account_key(&key, account->owner, account->name);
+		account_key(&key, account->owner, account->name, account->provider);
 		entry = hash_search(accounts, &key, HASH_ENTER, NULL);
 		entry->account = account;
-		qpsscale_account_resolve(account, "byteplus",
-								 cycle->settings->secrets_dir,
+		qpsscale_account_resolve(account, cycle->settings->secrets_dir,
 								 cycle->settings->region);
 	}
 	return accounts;
@@ -623,7 +627,8 @@ prepare_group(Cycle *cycle, QpsscaleGroup *group, HTAB *accounts)
 	if (cycle->request->by_hand != NULL)
 		qpsscale_intervene(group, cycle->request->by_hand);
 
-	account_key(&key, group->owner, group->account_name);
+	account_key(&key, group->owner, group->account_name,
+				group->provider_name);
 	entry = hash_search(accounts, &key, HASH_FIND, NULL);
 	if (entry == NULL)
 		problem = "the account changed while the cycle was being prepared";

@@ -414,7 +414,7 @@ find_batch(HTAB *batches, QpsscaleGroup *group, const char *region)
 		entry->batch = palloc0(sizeof(QsBatch));
 		entry->batch->account = &group->account->cloud;
 		entry->batch->region = pstrdup(region);
-		entry->batch->memory = qpsscale_region_memory(group->account->name,
+		entry->batch->memory = qpsscale_region_memory(group->account,
 													  region);
 		entry->batch->targets = palloc(sizeof(QsTarget *) * entry->capacity);
 	}

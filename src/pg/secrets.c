@@ -17,6 +17,7 @@
 
 typedef struct RegionKey
 {
+	char		provider[32];
 	char		account[NAMEDATALEN];
 	char		region[68];
 } RegionKey;
@@ -30,7 +31,7 @@ typedef struct RegionEntry
 static HTAB *regions = NULL;
 
 QsRegionMemory *
-qpsscale_region_memory(const char *account, const char *region)
+qpsscale_region_memory(const QpsscaleAccount *account, const char *region)
 {
 	RegionKey	key;
 	RegionEntry *entry;
@@ -47,7 +48,9 @@ qpsscale_region_memory(const char *account, const char *region)
 							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
 	memset(&key, 0, sizeof(key));
-	strlcpy(key.account, account == NULL ? "" : account, sizeof(key.account));
+	strlcpy(key.provider, account->provider, sizeof(key.provider));
+	strlcpy(key.account, account->name == NULL ? "" : account->name,
+			sizeof(key.account));
 	strlcpy(key.region, region, sizeof(key.region));
 	entry = hash_search(regions, &key, HASH_ENTER, &found);
 	if (!found)
@@ -164,6 +167,7 @@ static bool
 resolve_borrowed(QpsscaleAccount *account, const char *kind)
 {
 	QpsscaleBorrowing borrowing = {
+		.provider = account->provider,
 		.kind = kind,
 		.secrets_dir = account->secrets_dir,
 		.metadata_endpoint = option(account, "metadata_endpoint"),
@@ -264,7 +268,7 @@ qpsscale_account_renew(QpsscaleAccount *account, int64 serial)
 }
 
 static bool
-check_rights(QpsscaleAccount *account, const char *provider)
+check_rights(QpsscaleAccount *account)
 {
 	const char *declared = option(account, "provider");
 
@@ -282,24 +286,41 @@ check_rights(QpsscaleAccount *account, const char *provider)
 	if (!account->mapped)
 		return refuse(account, "account \"%s\" has no user mapping for \"%s\" or PUBLIC",
 					  account->name, account->owner);
-	if (declared != NULL && strcmp(declared, provider) != 0)
+	if (declared != NULL && strcmp(declared, account->provider) != 0)
 		return refuse(account, "account \"%s\" is of provider %s, the group of %s",
-					  account->name, declared, provider);
+					  account->name, declared, account->provider);
 	return true;
 }
 
+/* Of groups that name none: the account's, then that which the cloud's own
+ * tools find in the environment, then the setting. */
+static const char *
+default_region(const QpsscaleAccount *account, const char *setting)
+{
+	static const char *const variables[] = {"AWS_REGION", "AWS_DEFAULT_REGION"};
+	const char *region = option(account, "region");
+
+	if (region != NULL)
+		return region;
+	if (strcmp(account->provider, "aws") == 0)
+		for (size_t i = 0; i < lengthof(variables); i++)
+			if ((region = getenv(variables[i])) != NULL && region[0] != '\0')
+				return region;
+	/* a reload frees it */
+	return setting == NULL || setting[0] == '\0' ? NULL : pstrdup(setting);
+}
+
 void
-qpsscale_account_resolve(QpsscaleAccount *account, const char *provider,
-						 const char *secrets_dir, const char *default_region)
+qpsscale_account_resolve(QpsscaleAccount *account, const char *secrets_dir,
+						 const char *region_setting)
 {
 	QsAccount  *cloud = &account->cloud;
 	const char *limits = option(account, "rate_limits");
+	const char *dual_stack = option(account, "dual_stack");
 
 	cloud->name = account->name == NULL ? "default" : account->name;
-	cloud->region = option(account, "region");
-	if (cloud->region == NULL && default_region != NULL &&
-		default_region[0] != '\0')
-		cloud->region = pstrdup(default_region);	/* a reload frees it */
+	cloud->provider = account->provider;
+	cloud->region = default_region(account, region_setting);
 	cloud->endpoint = option(account, "endpoint");
 	cloud->autoscaling_endpoint = option(account, "autoscaling_endpoint");
 	cloud->monitor_endpoint = option(account, "monitor_endpoint");
@@ -307,10 +328,11 @@ qpsscale_account_resolve(QpsscaleAccount *account, const char *provider,
 	cloud->monitor_service = option(account, "monitor_service");
 	cloud->ca_file = option(account, "ca_file");
 	cloud->rate_limits_off = limits != NULL && strcmp(limits, "off") == 0;
+	cloud->dual_stack = dual_stack != NULL && strcmp(dual_stack, "on") == 0;
 
 	account->secrets_dir = secrets_dir;
 	account->usable = false;
-	if (!check_rights(account, provider))
+	if (!check_rights(account))
 		return;
 	account->usable = resolve_credentials(account);
 }

@@ -25,11 +25,12 @@ typedef struct QpsscaleOption
 	const char *value;
 } QpsscaleOption;
 
-/* One (owner, account) pair that some group uses. */
+/* One (owner, account, provider) that some group uses. */
 struct QpsscaleAccount
 {
 	/* filled by the store */
 	const char *name;			/* NULL = default chain */
+	const char *provider;		/* of the groups that use it */
 	const char *owner;
 	bool		owner_exists;
 	bool		owner_is_superuser;
@@ -57,7 +58,6 @@ typedef struct QpsscaleAccount QpsscaleAccount;
 /* Reads the secrets.  Never throws for a missing or bad secret: usable and
  * problem say so.  Runs outside of a transaction. */
 extern void qpsscale_account_resolve(QpsscaleAccount *account,
-									 const char *provider,
 									 const char *secrets_dir,
 									 const char *default_region);
 
@@ -81,7 +81,7 @@ extern QpsscaleRenewal qpsscale_account_renew(QpsscaleAccount *account,
 											  int64 serial);
 
 /* What the provider remembers of (account, region) across cycles. */
-extern QsRegionMemory *qpsscale_region_memory(const char *account,
+extern QsRegionMemory *qpsscale_region_memory(const QpsscaleAccount *account,
 											  const char *region);
 
 #endif							/* QPSSCALE_SECRETS_H */

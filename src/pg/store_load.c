@@ -88,7 +88,7 @@ static const char groups_sql[] =
 " ORDER BY g.id, a.id DESC";
 
 static const char accounts_sql[] =
-"SELECT account, owner, owner_exists, owner_is_superuser, account_exists,"
+"SELECT account, owner, provider, owner_exists, owner_is_superuser, account_exists,"
 "  usage, server_owner, server_owner_is_superuser, server_options, mapped,"
 "  mapping_options"
 " FROM qpsscale.accounts($1)";
@@ -495,6 +495,7 @@ load_accounts(LoadArguments *arguments)
 		row.next = 0;
 		account->name = next_text(&row);
 		account->owner = next_text(&row);
+		account->provider = next_text(&row);
 		account->owner_exists = next_bool(&row);
 		account->owner_is_superuser = next_bool(&row);
 		account->exists = next_bool(&row);

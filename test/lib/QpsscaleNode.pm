@@ -25,7 +25,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(add_group evaluate wait_for wait_until status_of activities
-  worker_pid add_account);
+  worker_pid add_account aws_alb);
 
 our $WAIT_SECONDS = 60;
 
@@ -75,14 +75,17 @@ sub configure
 	return;
 }
 
+# Of provider byteplus, unless another is named.
 sub add_account
 {
-	my ($node, $cloud, $name) = @_;
+	my ($node, $cloud, $name, $provider) = @_;
 	my $url = $cloud->url;
+
+	$provider //= 'byteplus';
 
 	$node->safe_psql('postgres', <<SQL);
 CREATE SERVER $name FOREIGN DATA WRAPPER qpsscale
-	OPTIONS (provider 'byteplus', region 'ap-southeast-1', endpoint '$url');
+	OPTIONS (provider '$provider', region 'ap-southeast-1', endpoint '$url');
 CREATE USER MAPPING FOR CURRENT_USER SERVER $name
 	OPTIONS (access_key_id 'env:TEST_ACCESS_KEY',
 			 secret_access_key 'env:TEST_SECRET_KEY');
@@ -92,14 +95,18 @@ SQL
 
 # Makes scaling group asg-NAME and load balancer alb-NAME in the cloud and a
 # live group for them; returns its id.  Keys of the cloud's group: min, max,
-# desired, total, boot_delay, lifecycle ...; all others are columns.
+# desired, total, boot_delay, lifecycle ...; all others are columns.  With
+# provider => 'aws' the load balancer is aws_alb(NAME), the account "aws".
 sub add_group
 {
 	my ($node, $cloud, $name, %opts) = @_;
-	my %group = (id => "asg-$name", alb_id => "alb-$name", min => 0,
+	my $provider = $opts{provider} // 'byteplus';
+	my $alb_id = $provider eq 'aws' ? aws_alb($name) : "alb-$name";
+	my %group = (id => "asg-$name", alb_id => $alb_id, min => 0,
 		max => 100, desired => 1);
-	my %row = (alb_id => "alb-$name", asg_id => "asg-$name",
-		region => 'ap-southeast-1', target_qps => 50, account => 'cloud',
+	my %row = (alb_id => $alb_id, asg_id => "asg-$name",
+		region => 'ap-southeast-1', target_qps => 50,
+		account => $provider eq 'aws' ? 'aws' : 'cloud',
 		enabled => 'true', dry_run => 'false');
 
 	foreach my $key (qw(min max desired total boot_delay lifecycle
@@ -116,6 +123,14 @@ sub add_group
 		  . join(', ', @columns) . ') VALUES ('
 		  . join(', ', map { "'$row{$_}'" } @columns)
 		  . ') RETURNING id');
+}
+
+# The end of a load balancer's ARN.
+sub aws_alb
+{
+	my ($name) = @_;
+
+	return "app/$name/50dc6c495c0c9188";
 }
 
 # One evaluation, as a hash.
