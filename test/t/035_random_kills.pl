@@ -73,6 +73,9 @@ foreach my $name (sort keys %cooldowns)
 		suspicious_drop_guard => 'false');
 }
 
+# What the test itself has set up must outlive the first kill.
+$node->safe_psql('postgres', 'CHECKPOINT');
+
 sub move_a_load
 {
 	my @names = sort keys %cooldowns;
