@@ -182,7 +182,8 @@ alertmanager_body(QsArena *arena, const QsWebhookAlert *alert,
 									  alert->group == NULL ? "" : alert->group);
 	char	   *all = dump(arena, details_of(alert));
 	char	   *details = all == NULL ? NULL : cut(arena, all, MAX_NOTE);
-	json_t	   *own = json_object();
+	/* PostgreSQL has a json_object(), which inside a server is the one called */
+	json_t	   *own = json_pack("{}");
 	json_t	   *notes;
 	json_t	   *document;
 

@@ -54,7 +54,8 @@ sql(<<SQL);
 INSERT INTO qpsscale.webhooks (name, url, secret)
 	VALUES ('pager', '@{[ $receiver->url('/pager') ]}', 'file:pager.key');
 INSERT INTO qpsscale.webhooks (name, url, format, events)
-	VALUES ('chat', 'file:slack.url', 'slack', '{qpsscale.scale.executed}');
+	VALUES ('chat', 'file:slack.url', 'slack', '{qpsscale.scale.executed}'),
+		   ('manager', '@{[ $receiver->url('/manager') ]}', 'alertmanager', '{qpsscale.scale.executed}');
 SQL
 
 # Alerts at a path as "type status", in the order in which they came.
@@ -141,6 +142,10 @@ wait_until('an endpoint whose URL is a secret gets what it wants',
 	sub { scalar $receiver->received($hidden_path) });
 like(($receiver->received($hidden_path))[0]{body}{text},
 	qr/web: desired capacity set from 3 to 9/, 'in the words of Slack');
+wait_until('and one that takes what Alertmanager sends',
+	sub { scalar $receiver->received('/manager') });
+is(($receiver->received('/manager'))[0]{body}{alerts}[0]{labels}{group},
+	'asg-web', 'with the group as a label');
 
 evaluate($node, $web) foreach 1 .. 3;
 is(rows('scale.executed'), 'event', 'a group that rests tells nothing more');
