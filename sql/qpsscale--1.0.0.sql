@@ -1865,6 +1865,7 @@ BEGIN
 		armed_at = pg_catalog.now(),
 		armed_by = EXCLUDED.armed_by
 	RETURNING hosts INTO armed_hosts;
+	PERFORM qpsscale.alerts_written();	-- while disarmed none were sent
 	RETURN armed_hosts;
 END
 $$;

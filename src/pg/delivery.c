@@ -384,8 +384,10 @@ run_round(bool worker_runs)
 	for (int i = 0; i < round.n_claimed; i++)
 		send_claimed(qpsscale_channel(QPSSCALE_CHANNEL_WEBHOOKS),
 					 free_place(), &round.claimed[i]);
-	/* what is due and was not claimed waits for a place, a rest or an arming */
 	next_look_ms = qs_net_now_ms() + LONGEST_LOOK_MS;
+	for (int i = 0; i < MAX_RESTS; i++)
+		if (rests[i].until_ms > qs_net_now_ms())
+			next_look_ms = Min(next_look_ms, rests[i].until_ms);
 	if (round.next_ms >= 0)
 		next_look_ms = Min(next_look_ms,
 						   qs_net_now_ms() + Max(round.next_ms,

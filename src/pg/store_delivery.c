@@ -65,13 +65,17 @@ static const char claim_sql[] =
 "   nullif(current_setting('cluster_name'), '') || '/', '')"
 "   || current_database()";
 
+/*
+ * What is due, and was not claimed, does not count: it waits for an answer, the
+ * end of a rest or an arming, and looking again brings none of them.
+ */
 static const char next_sql[] =
-"SELECT greatest(ceil(1000 * extract(epoch FROM min(n.at)"
-"  - clock_timestamp())), 0)::bigint"
+"SELECT ceil(1000 * extract(epoch FROM min(n.at) - clock_timestamp()))::bigint"
 " FROM (SELECT w.id FROM qpsscale.webhooks w WHERE w.enabled"
 "  UNION ALL SELECT 0 WHERE $1) e,"
 " LATERAL (SELECT d.next_attempt_at AS at FROM qpsscale.alert_deliveries d"
 "  WHERE d.webhook_id = e.id AND d.status = 'pending'"
+"   AND d.next_attempt_at > now()"
 "  ORDER BY d.next_attempt_at LIMIT 1) n";
 
 static const char record_sql[] =
@@ -262,7 +266,7 @@ look_ahead(DeliveryRound *round)
 	if (SPI_execute_with_args(next_sql, 1, types, values, NULL, true, 0) !=
 		SPI_OK_SELECT || SPI_processed != 1)
 		elog(ERROR, "could not look for deliveries");
-	round->next_ms = integer_of(0, 1, &null);
+	round->next_ms = Max(integer_of(0, 1, &null), 0);
 	if (null)
 		round->next_ms = -1;
 }
