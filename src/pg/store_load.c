@@ -551,8 +551,11 @@ read_armed(void)
 
 /*
  * Retention, a bounded batch at a time.  Ids rise with time, so the oldest
- * rows are at the head of the primary key.  Open activities are kept.  What
- * somebody holds, or what is broken, must not cost the groups their cycle.
+ * rows are at the head of the primary key.  What is kept beyond its time does
+ * not count for the batch, or enough of it would end all deletion: activities
+ * of groups that are still to be followed, conditions that last, and what is
+ * still to be delivered.  What somebody holds, or what is broken, must not
+ * cost the groups their cycle.
  */
 static void
 trim_history(void *argument)
@@ -569,10 +572,12 @@ trim_history(void *argument)
 		" WHERE e.id = old.id"
 		" AND old.occurred_at < now() - make_interval(secs => $1)",
 		"DELETE FROM qpsscale.activities a USING"
-		" (SELECT o.id, o.requested_at, o.status FROM qpsscale.activities o"
+		" (SELECT o.id, o.requested_at FROM qpsscale.activities o"
+		"  WHERE o.status <> ALL ('{requested,unknown,accepted}')"
+		"   OR NOT EXISTS (SELECT FROM qpsscale.resource_groups g"
+		"    WHERE g.id = o.resource_group_id)"
 		"  ORDER BY o.id LIMIT 1000) old"
-		" WHERE a.id = old.id AND old.status <> 'requested'"
-		" AND old.status <> 'unknown' AND old.status <> 'accepted'"
+		" WHERE a.id = old.id"
 		" AND old.requested_at < now() - make_interval(secs => $1)",
 		"DELETE FROM qpsscale.interventions i USING"
 		" (SELECT o.id, o.made_at FROM qpsscale.interventions o"
@@ -580,12 +585,17 @@ trim_history(void *argument)
 		" WHERE i.id = old.id"
 		" AND old.made_at < now() - make_interval(secs => $1)",
 		"DELETE FROM qpsscale.alerts a USING"
-		" (SELECT o.id, o.occurred_at, o.status FROM qpsscale.alerts o"
+		" (SELECT o.id, coalesce(o.resolved_at, o.occurred_at) AS at"
+		"  FROM qpsscale.alerts o"
+		"  WHERE o.status <> 'firing'"
 		"  ORDER BY o.id LIMIT 1000) old"
-		" WHERE a.id = old.id AND old.status <> 'firing'"
-		" AND old.occurred_at < now() - make_interval(secs => $1)",
+		" WHERE a.id = old.id"
+		" AND old.at < now() - make_interval(secs => $1)"
+		" AND NOT EXISTS (SELECT FROM qpsscale.alert_deliveries d"
+		"  WHERE d.alert_id = old.id AND d.status = 'pending')",
 		"DELETE FROM qpsscale.alert_deliveries d USING"
 		" (SELECT o.id, o.created_at FROM qpsscale.alert_deliveries o"
+		"  WHERE o.status <> 'pending'"
 		"  ORDER BY o.id LIMIT 1000) old"
 		" WHERE d.id = old.id"
 		" AND old.created_at < now() - make_interval(secs => $1)",
