@@ -5,9 +5,10 @@
  *
  * A condition of a group is read from the word of its verdict: it holds, it
  * does not, or the verdict says nothing about it (no data, say), and then it
- * stays as it was.  Only verdicts that are new are looked at, so a group that
- * repeats itself costs nothing.  Raising and resolving are idempotent in SQL:
- * what is put here may be said once too often, never too rarely.
+ * stays as it was.  Only verdicts that are new, or the first of a changed
+ * policy, are looked at, so a group that repeats itself costs nothing.
+ * Raising and resolving are idempotent in SQL: what is put here may be said
+ * once too often, never too rarely.
  *
  * A new condition of a group is a line in conditions[], and one in
  * qpsscale.alert_types.
@@ -310,7 +311,11 @@ qpsscale_store_alerts(StoreBatch *batch)
 			put_stock_out(&rows, group);
 			put_foreign_change(&rows, group);
 		}
-		if (group->enabled && group->stored && group->evaluation_id != 0)
+		/* one that was disabled for a moment comes back with its old verdict,
+		 * and without its alerts */
+		if (group->enabled && group->stored &&
+			(group->evaluation_id != 0 ||
+			 group->watch.known_version != group->version))
 			put_conditions(&rows, group);
 	}
 	run(&rows);

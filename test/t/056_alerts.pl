@@ -157,10 +157,18 @@ evaluate($node, $web) foreach 1 .. 4;
 is($cloud->group('asg-web')->{desired}, 20, 'it grows to the maximum');
 is(rows('group.at_max'), 'firing', 'which is one alert, however often it is seen');
 wait_told('group.at_max', 'firing', 'and it is told');
+sql("UPDATE qpsscale.resource_groups SET enabled = false WHERE id = $web;"
+	  . ' SELECT qpsscale.alerts_written()');
+wait_told('group.at_max', 'firing resolved', 'it ends with the group');
+sql("UPDATE qpsscale.resource_groups SET enabled = true WHERE id = $web");
+evaluate($node, $web);
+is(rows('group.at_max'), 'resolved firing',
+	'and begins anew with it, though the verdict is the old one');
 $cloud->set_traffic('alb-web', { kind => 'constant', qps => 950 });
 evaluate($node, $web);
-is(rows('group.at_max'), 'resolved', 'it ends when the load falls');
-wait_told('group.at_max', 'firing resolved', 'and that is told, in this order');
+is(rows('group.at_max'), 'resolved resolved', 'it ends when the load falls');
+wait_told('group.at_max', 'firing resolved firing resolved',
+	'and that is told, in this order');
 my @at_max = grep { $_->{body}{type} eq 'qpsscale.group.at_max' }
   $receiver->received('/pager');
 is($at_max[1]{id}, "$at_max[0]{id}.resolved", 'as a message of its own');
