@@ -1593,7 +1593,8 @@ COMMENT ON FUNCTION qpsscale.alerts_written() IS
  * already) or resolves (a condition, if it is firing).
  *
  * NOTIFY only in processes of our own: it would forbid a user's transaction to
- * be prepared.
+ * be prepared.  And not into a queue that some session keeps from being
+ * emptied: once it is full, it would refuse the commit, verdicts and all.
  */
 CREATE FUNCTION qpsscale.write_alerts(types text[], resolves boolean[],
 									  group_ids bigint[], summaries text[],
@@ -1665,7 +1666,8 @@ BEGIN
 	ORDER BY a.id, w.id;
 
 	IF qpsscale.alerts_written()
-		AND pg_catalog.current_setting('qpsscale.notify')::boolean THEN
+		AND pg_catalog.current_setting('qpsscale.notify')::boolean
+		AND pg_catalog.pg_notification_queue_usage() < 0.9 THEN
 		PERFORM pg_catalog.pg_notify('qpsscale',
 			pg_catalog.json_build_object('v', 1, 'type', a.type, 'id', a.id,
 				'status', a.status, 'group_id', a.resource_group_id)::text)
