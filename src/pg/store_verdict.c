@@ -27,6 +27,12 @@
 /* As in qpsscale_health() and qpsscale_why(): 3 intervals and 5 s are late. */
 #define LATE_MARGIN_MS	5000
 
+/*
+ * Two evaluators may be at a group at a time.  The verdict that was decided
+ * earlier, but whose process was slower, says nothing any more, unless it did
+ * something: see stands().  (A state of the future was left by a clock that has
+ * been set back.)
+ */
 static const char repeat_sql[] =
 "UPDATE qpsscale.state s"
 " SET last_evaluated_at = w.at, updated_at = w.at,"
@@ -36,6 +42,8 @@ static const char repeat_sql[] =
 " FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[],"
 "             $4::float8[]) AS w(id, at, qps_at, qps)"
 " WHERE s.resource_group_id = w.id"
+"  AND NOT coalesce(s.last_evaluated_at > w.at"
+"   AND s.last_evaluated_at <= clock_timestamp(), false)"
 " RETURNING s.resource_group_id, NULL::bigint";
 
 /*
@@ -61,12 +69,12 @@ static const char change_sql[] =
 "  $14::text[], $15::text[], $16::text[], $17::text[], $18::integer[],"
 "  $19::boolean[], $20::bigint[], $21::timestamptz[], $22::timestamptz[],"
 "  $23::timestamptz[], $24::timestamptz[], $25::timestamptz[],"
-"  $26::integer[], $27::text[], $28::boolean[], $29::text[])"
+"  $26::integer[], $27::text[], $28::boolean[], $29::text[], $30::boolean[])"
 "  AS w(id, at, qps_at, qps, capacity, total, in_service, min, max, optimal,"
 "       reference_qps, drop_seen_at, recommended_until, recommended,"
 "       action, reason, blocker, desired, dry_run, version, blocked_until,"
 "       cooldown_until, last_scale_up_at, last_scale_down_at,"
-"       last_action_at, errors, error, after_gap, explanation)),"
+"       last_action_at, errors, error, after_gap, explanation, stands)),"
 " e AS (INSERT INTO qpsscale.evaluations (resource_group_id, evaluated_at,"
 "   action, reason, blocker, desired, dry_run, policy_version, explanation,"
 "   previous_id, previous_until, previous_count, after_gap)"
@@ -75,6 +83,8 @@ static const char change_sql[] =
 "   p.last_evaluated_at, p.repeat_count, w.after_gap"
 "  FROM w JOIN qpsscale.state p ON p.resource_group_id = w.id"
 "  WHERE w.explanation IS NOT NULL"
+"   AND (w.stands OR NOT coalesce(p.last_evaluated_at > w.at"
+"    AND p.last_evaluated_at <= w.now, false))"
 "  FOR NO KEY UPDATE OF p"
 "  RETURNING id, resource_group_id)"
 " UPDATE qpsscale.state s"
@@ -108,6 +118,8 @@ static const char change_sql[] =
 "  consecutive_errors = w.errors, last_error = w.error"
 " FROM w LEFT JOIN e ON e.resource_group_id = w.id"
 " WHERE s.resource_group_id = w.id"
+"  AND (w.stands OR NOT coalesce(s.last_evaluated_at > w.at"
+"   AND s.last_evaluated_at <= w.now, false))"
 " RETURNING s.resource_group_id, e.id";
 
 static const char errors_sql[] =
@@ -119,12 +131,13 @@ static const char errors_sql[] =
 
 static StorePlan repeat_plan = {repeat_sql, 4,
 {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, FLOAT8OID}, NULL};
-static StorePlan change_plan = {change_sql, 29,
+static StorePlan change_plan = {change_sql, 30,
 	{INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, FLOAT8OID, INT4OID, INT4OID,
 		INT4OID, INT4OID, INT4OID, INT4OID, FLOAT8OID, TIMESTAMPTZOID,
 		TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, BOOLOID,
 		INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, TEXTOID, BOOLOID, TEXTOID}, NULL};
+TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, TEXTOID, BOOLOID, TEXTOID,
+BOOLOID}, NULL};
 static StorePlan errors_plan = {errors_sql, 5,
 {INT8OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}, NULL};
 
@@ -439,6 +452,16 @@ put_verdict(StoreRows *rows, const QpsscaleGroup *group)
 	store_put_unix_us(rows, decision->cooldown_until);
 }
 
+/* It has done something, or found out what was done: no later verdict of
+ * others makes up for that. */
+static bool
+stands(const QpsscaleGroup *group)
+{
+	return group->activity_id != 0 || group->by_hand != NULL ||
+		group->open.resolved != group->open.status ||
+		qpsscale_changed_by_others(group);
+}
+
 /* One row of change_sql. */
 static void
 put_change(StoreRows *rows, const QpsscaleGroup *group)
@@ -468,6 +491,7 @@ put_change(StoreRows *rows, const QpsscaleGroup *group)
 	}
 	else
 		store_put_null(rows);
+	store_put_bool(rows, stands(group));
 }
 
 void

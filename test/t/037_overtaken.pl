@@ -1,0 +1,74 @@
+# 037_overtaken.pl
+#
+# Two evaluators at a group at a time: what the slower one saw earlier does not
+# take the place of what the faster one has seen since.
+
+use strict;
+use warnings;
+
+use IPC::Run;
+use JSON::PP;
+use QpsscaleNode;
+use Test::More;
+
+my ($node, $cloud) = QpsscaleNode->start(
+	settings => { 'qpsscale.databases' => "''" });
+my $id = add_group($node, $cloud, 'web', desired => 4);
+
+sub state_of
+{
+	return $node->safe_psql('postgres',
+		"SELECT $_[0] FROM qpsscale.state WHERE resource_group_id = $id");
+}
+
+sub evaluations
+{
+	return $node->safe_psql('postgres',
+		"SELECT count(*) FROM qpsscale.evaluations WHERE resource_group_id = $id");
+}
+
+$cloud->set_traffic('alb-web', { kind => 'constant', qps => 200 });
+evaluate($node, $id);
+my $before = evaluations();
+
+# The slow one has decided, and cannot write before the row is free.
+my $holder = $node->background_psql('postgres');
+$holder->query_safe('BEGIN');
+$holder->query_safe('LOCK TABLE qpsscale.evaluations IN EXCLUSIVE MODE');
+$cloud->set_traffic('alb-web', { kind => 'constant', qps => 0, series => 'omit' });
+my $slow_out = '';
+my $slow = IPC::Run::start(
+	[ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c',
+		"SET lock_timeout = 0; SELECT qpsscale_evaluate($id)" ],
+	'>', \$slow_out);
+wait_for($node,
+	q{SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'qpsscale: decide%'},
+	'1', 'the slow evaluator waits to write what it has decided');
+
+# Meanwhile another one has seen more than it, whose row says so.
+$holder->query_safe(
+	"UPDATE qpsscale.state SET last_evaluated_at = clock_timestamp(), latest_qps = 210"
+	  . " WHERE resource_group_id = $id");
+$holder->query_safe('COMMIT');
+$slow->finish;
+$holder->quit;
+
+my $result = decode_json($slow_out);
+is($result->{reason}, 'metrics_unavailable', 'the slow one had no load');
+is($result->{recorded}, JSON::PP::false, 'it says that its verdict is not recorded');
+is(state_of('latest_qps'), '210', 'what was seen later stays');
+is(state_of('last_reason'), 'optimal_instance_count_reached',
+	'and so does its verdict');
+is(evaluations(), $before, 'the ledger has no verdict that was overtaken');
+
+# A state of the future is not waited for.
+$node->safe_psql('postgres',
+	"UPDATE qpsscale.state SET last_evaluated_at = now() + interval '1 day'"
+	  . " WHERE resource_group_id = $id");
+$result = evaluate($node, $id);
+is($result->{recorded}, JSON::PP::true,
+	'a clock that was set back does not stop the record');
+is(state_of('last_reason'), 'metrics_unavailable', 'nor the verdict');
+
+$node->stop;
+done_testing();
