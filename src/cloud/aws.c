@@ -198,6 +198,50 @@ qs_aws_set_form(QsArena *arena, QsAwsCall *call,
 	return qs_aws_sign(arena, call, now_us, error);
 }
 
+/* "app/NAME/ID"; what else the vendor's console shows is told apart. */
+static bool
+check_balancer(const char *id, QsError *error)
+{
+	const char *end;
+
+	if (!qs_aws_dimension_is_valid(id))
+		return qs_error_set(error, QS_ERROR_TERMINAL, "invalid_alb_id",
+							"alb_id must be the end of the load balancer's "
+							"ARN: app/NAME/ID");
+	if ((end = strstr(id, "loadbalancer/app/")) != NULL)
+		return qs_error_set(error, QS_ERROR_TERMINAL, "invalid_alb_id",
+							"alb_id is a whole ARN; only its end is wanted: "
+							"%.100s", end + strlen("loadbalancer/"));
+	if (strstr(id, "targetgroup/") != NULL)
+		return qs_error_set(error, QS_ERROR_TERMINAL, "invalid_alb_id",
+							"alb_id is a target group; the end of its load "
+							"balancer's ARN is wanted: app/NAME/ID");
+	if (strncmp(id, "app/", 4) != 0 || (end = strchr(id + 4, '/')) == NULL ||
+		end == id + 4 || end[1] == '\0' || strpbrk(end + 1, "/:") != NULL)
+		return qs_error_set(error, QS_ERROR_TERMINAL, "invalid_alb_id",
+							"alb_id is not the end of an application load "
+							"balancer's ARN: app/NAME/ID");
+	return true;
+}
+
+static bool
+check_group_name(const char *name, QsError *error)
+{
+	const char *end;
+
+	if (!qs_aws_name_is_valid(name))
+		return qs_error_set(error, QS_ERROR_TERMINAL, "invalid_asg_id",
+							"asg_id is empty, too long or holds control "
+							"characters");
+	if (strncmp(name, "arn:", 4) == 0 &&
+		(end = strstr(name, ":autoScalingGroupName/")) != NULL)
+		return qs_error_set(error, QS_ERROR_TERMINAL, "invalid_asg_id",
+							"asg_id is a whole ARN; only the scaling group's "
+							"name is wanted: %.100s",
+							strchr(end, '/') + 1);
+	return true;
+}
+
 /* Sorts out what cannot be asked for.  Ids are not quoted: they may hold
  * anything. */
 static void
@@ -222,21 +266,11 @@ select_targets(const QsBatch *batch, QsAwsTarget *ours,
 			target->load_error = target->capacity_error;
 			continue;
 		}
-		if (target->alb_id != NULL)
-		{
-			if (qs_aws_dimension_is_valid(target->alb_id))
-				with_load[(*n_load)++] = target;
-			else
-				qs_error_set(&target->load_error, QS_ERROR_TERMINAL,
-							 "invalid_alb_id", "alb_id must be the end of the "
-							 "load balancer's ARN: app/NAME/ID");
-		}
-		if (qs_aws_name_is_valid(target->asg_id))
+		if (target->alb_id != NULL &&
+			check_balancer(target->alb_id, &target->load_error))
+			with_load[(*n_load)++] = target;
+		if (check_group_name(target->asg_id, &target->capacity_error))
 			with_group[(*n_group)++] = target;
-		else
-			qs_error_set(&target->capacity_error, QS_ERROR_TERMINAL,
-						 "invalid_asg_id", "asg_id is empty, too long or "
-						 "holds control characters");
 	}
 }
 
@@ -319,6 +353,21 @@ aws_sign(QsArena *arena, QsCall *call, int64_t now_us, QsError *error)
 	return qs_aws_sign(arena, qs_aws_call(call), now_us, error);
 }
 
+/* Healthy hosts were asked for where they could be: see aws_metrics.c. */
+static const char *
+aws_explain_silence(const QsTarget *target)
+{
+	const QsAwsTarget *ours = target->provided;
+
+	if (!target->capacity.known || ours == NULL || ours->balancer == NULL)
+		return NULL;
+	if (ours->n_target_groups == 0)
+		return "The scaling group has no target group: attach one of the load balancer, or no minute without requests can be told from one without data.";
+	if (ours->balancer->hosts_asked)
+		return "HealthyHostCount has no data either: the load balancer is not in this region, or none of the scaling group's target groups is behind it.";
+	return NULL;
+}
+
 /* SetDesiredCapacity does not wait for activities: HonorCooldown is false. */
 const QsProvider qs_provider_aws = {
 	.name = "aws",
@@ -331,4 +380,7 @@ const QsProvider qs_provider_aws = {
 	.sign = aws_sign,
 	.abandon = aws_abandon,
 	.settle = qs_targets_settle,
+	.explain_silence = aws_explain_silence,
+	.processes = "Launch and Terminate",
+	.metric_price_usd = 0.00001,	/* GetMetricData: 0.01 per 1,000 */
 };

@@ -254,11 +254,14 @@ settle_balancer(QsArena *arena, QsAwsBalancer *balancer, int64_t settled_s,
 	return true;
 }
 
+/* Minutes without a point that will not come any more: those that may yet
+ * come cannot be told by healthy hosts either, and each question is paid for. */
 static bool
-has_gaps(const QsAwsBalancer *balancer)
+has_gaps(const QsAwsBalancer *balancer, int64_t settled_s)
 {
 	for (int b = 0; b < balancer->n_buckets; b++)
-		if (isnan(balancer->requests[b]))
+		if (isnan(balancer->requests[b]) && balancer->window_start_s +
+			(b + 1) * balancer->period_s <= settled_s)
 			return true;
 	return false;
 }
@@ -520,13 +523,13 @@ target_group_of(const QsAwsBalancer *balancer, int nth)
 
 /* Is this target's load balancer one to ask about, and has not been? */
 static QsAwsBalancer *
-balancer_to_ask(const QsTarget *target)
+balancer_to_ask(const QsTarget *target, int64_t settled_s)
 {
 	const QsAwsTarget *ours = target->provided;
 	QsAwsBalancer *balancer = ours ? ours->balancer : NULL;
 
 	if (balancer == NULL || !balancer->answered || balancer->hosts_asked ||
-		balancer->error.class != QS_ERROR_NONE || !has_gaps(balancer) ||
+		balancer->error.class != QS_ERROR_NONE || !has_gaps(balancer, settled_s) ||
 		target_group_of(balancer, 0) == NULL)
 		return NULL;
 	return balancer;
@@ -572,12 +575,14 @@ qs_aws_ask_hosts(QsArena *arena, const QsBatch *batch, QsTarget **targets,
 				 QsError *error)
 {
 	size_t		room = (size_t) n_targets * QS_AWS_TARGET_GROUPS;
+	int64_t		settled_s = qs_aws_cloud_time_s(batch->memory, now_us) -
+		SETTLED_AFTER_S;
 	QsAwsBalancer **asked;
 	const char **groups;
 	int			n = 0;
 
 	for (int i = 0; i < n_targets; i++)
-		n += balancer_to_ask(targets[i]) != NULL;
+		n += balancer_to_ask(targets[i], settled_s) != NULL;
 	if (n == 0)
 		return true;
 	asked = qs_arena_alloc_array(arena, room, sizeof(*asked));
@@ -587,7 +592,7 @@ qs_aws_ask_hosts(QsArena *arena, const QsBatch *batch, QsTarget **targets,
 	n = 0;
 	for (int i = 0; i < n_targets; i++)
 	{
-		QsAwsBalancer *balancer = balancer_to_ask(targets[i]);
+		QsAwsBalancer *balancer = balancer_to_ask(targets[i], settled_s);
 		const char *group;
 
 		if (balancer == NULL)

@@ -153,6 +153,25 @@ sharper_code(const Complaint *complaint)
 	return complaint->code;
 }
 
+/*
+ * "User: ARN is not authorized to perform: ACTION ...": the action comes
+ * first, because an ARN may be so long that nothing else would be left.
+ */
+static const char *
+readable_message(const Complaint *complaint, char *buffer, size_t size)
+{
+	static const char refusal[] = " is not authorized to perform: ";
+	const char *at = strstr(complaint->message, refusal);
+	int			who;
+
+	if (at == NULL)
+		return complaint->message;
+	who = (int) (at - complaint->message);
+	snprintf(buffer, size, "not authorized to perform: %.64s (%.*s)",
+			 at + strlen(refusal), who < 64 ? who : 64, complaint->message);
+	return buffer;
+}
+
 static void
 set_complaint(const QsAwsCall *call, const QsHttpReply *reply,
 			  const Complaint *complaint, QsError *error)
@@ -160,7 +179,9 @@ set_complaint(const QsAwsCall *call, const QsHttpReply *reply,
 	QsErrorClass class = qs_answer_class_of_status(reply->status);
 	bool		refused = qs_answer_status_refuses(reply->status);
 	const char *code = sharper_code(complaint);
-	const char *message = complaint->message;
+	char		sentence[192];
+	const char *message = readable_message(complaint, sentence,
+										   sizeof(sentence));
 	const char *request_id = complaint->request_id;
 	char		status_code[16];
 
@@ -174,7 +195,7 @@ set_complaint(const QsAwsCall *call, const QsHttpReply *reply,
 		refused = code_rules[i].refused;
 		break;
 	}
-	if (qs_answer_quotes_secret(&call->base, message))
+	if (qs_answer_quotes_secret(&call->base, complaint->message))
 		message = "(message withheld: it quotes a secret)";
 	if (qs_answer_quotes_secret(&call->base, code))
 		code = "withheld";

@@ -261,4 +261,5 @@ const QsProvider qs_provider_byteplus = {
 	.sign = byteplus_sign,
 	.abandon = byteplus_abandon,
 	.settle = qs_targets_settle,
+	.processes = "ScaleOut, ScaleIn and HealthCheck",
 };

@@ -175,6 +175,12 @@ typedef struct QsProvider
 	/* After all observe calls have ended: targets that no reply named become
 	 * "not found" (never zero). */
 	void		(*settle) (QsTarget **targets, int n_targets);
+
+	/* For people: why an observed load has no data, NULL if that is open; the
+	 * member is NULL where the cloud says nothing about it. */
+	const char *(*explain_silence) (const QsTarget *target);
+	const char *processes;		/* whose suspension stops scaling */
+	double		metric_price_usd;	/* of asking for one metric, 0 = none known */
 } QsProvider;
 
 extern const QsProvider qs_provider_byteplus;

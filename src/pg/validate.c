@@ -71,7 +71,9 @@ hint_for(const QsError *error)
 		return "Add the host to qpsscale.allowed_hosts if it is meant.";
 	if (names_wrong_key(error->code))
 		return CREDENTIAL_HINT;
-	if (error->http_status == 403)
+	/* CloudWatch refuses with 400 */
+	if (error->http_status == 403 ||
+		strncmp(error->code, "AccessDenied", 12) == 0)
 		return "Give the access key the permission that the message names.";
 	return "Check ids, region and permissions of the access key.";
 }
@@ -177,7 +179,8 @@ check_capacity(Report *report, const QpsscaleGroup *group)
 	else if (capacity->scale_out_suspended || capacity->scale_in_suspended)
 		add_row(report, "state", "warn",
 				"processes of the scaling group are suspended",
-				"Resume its processes ScaleOut, ScaleIn and HealthCheck in the cloud.");
+				psprintf("Resume its processes %s in the cloud.",
+						 group->provider->processes));
 	else
 		add_row(report, "state", "ok", "active", NULL);
 }
@@ -192,14 +195,39 @@ check_load(Report *report, const QpsscaleGroup *group)
 		add_error(report, "load", "the load cannot be read",
 				  &target->load_error);
 	else if (!load->known)
+	{
+		const char *why = group->provider->explain_silence == NULL ? NULL :
+			group->provider->explain_silence(target);
+
 		add_row(report, "load", "warn",
 				psprintf("no data for load balancer \"%s\"", group->alb_id),
+				why != NULL ? why :
 				"Normal if it has had no request; else check alb_id and region.");
+	}
 	else
 		add_row(report, "load", "ok",
 				psprintf("%.1f requests per second (%d of %d points)",
 						 load->mean_qps, load->points, load->expected_points),
 				NULL);
+}
+
+#define SECONDS_PER_MONTH	(30 * 86400)
+
+/* What asking for the load will cost, at the settings of now. */
+static void
+check_cost(Report *report, const QpsscaleGroup *group)
+{
+	const QpsscaleSettings *settings = qpsscale_worker_host->settings;
+	double		pause_s = Max(settings->interval_ms / 1000.0,
+							  settings->metric_resolution_s);
+	double		metrics = SECONDS_PER_MONTH / pause_s;
+
+	if (group->provider->metric_price_usd <= 0)
+		return;
+	add_row(report, "cost", "ok",
+			psprintf("the load of the group's balancer costs %.0f metrics a month, about %.2f USD",
+					 metrics, metrics * group->provider->metric_price_usd),
+			"As much again per target group while minutes pass without requests; groups of one load balancer share it.");
 }
 
 static void
@@ -236,6 +264,7 @@ qpsscale_validation_rows(const CycleResult *result, bool *passed)
 		check_load(&report, group);
 		if (group->target.capacity.known)
 			check_permissions(&report, group);
+		check_cost(&report, group);
 		add_row(&report, "decision", "ok",
 				psprintf("now: %s, %s", qs_action_name(group->decision.action),
 						 qs_reason_name(group->decision.reason)), NULL);

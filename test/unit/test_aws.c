@@ -591,6 +591,84 @@ a_load_in_pages_is_put_together(void **state)
 	assert_float_equal(load->mean_qps, 1, 1e-9);
 }
 
+/* Nothing could come of the question, and it is paid for. */
+static void
+a_late_minute_is_not_asked_about(void **state)
+{
+	ask(1);
+	assert_true(reply(call_of(cloud, QS_CALL_CAPACITY), 200,
+					  group("web-0", SIZES "<TargetGroupARNs><member>"
+							"targetgroup/web/0123456789abcdef</member>"
+							"</TargetGroupARNs>")));
+	assert_true(reply(call_of(cloud, QS_CALL_LOAD), 200,
+					  metrics("1704164280,1704164340,1704164400,1704164460",
+							  "60,60,60,60")));
+	assert_int_equal(cloud->follow_up.n_calls, 0);
+	assert_int_equal(cloud->targets[0].load.points, 4);
+	assert_int_equal(cloud->targets[0].load.expected_points, 4);
+}
+
+/* What the vendor's console shows beside the wanted part. */
+static void
+ids_of_another_form_say_which_part_is_wanted(void **state)
+{
+	static const struct
+	{
+		const char *alb_id;
+		const char *said;
+	}			cases[] = {
+		{"arn:aws:elasticloadbalancing:us-east-1:123456789012:loadbalancer/" BALANCER, "wanted: " BALANCER},
+		{"targetgroup/web/0123456789abcdef", "is a target group"},
+		{"net/web/50dc6c495c0c9188", "app/NAME/ID"},
+		{"app/web", "app/NAME/ID"},
+		{"app//50dc6c495c0c9188", "app/NAME/ID"},
+		{"app/web/", "app/NAME/ID"},
+		{"app/web/50dc/6c495c0c9188", "app/NAME/ID"},
+		{"web-1234567890.us-east-1.elb.amazonaws.com", "app/NAME/ID"},
+		{"app/web/\"", "app/NAME/ID"},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		cloud->targets[0].alb_id = cases[i].alb_id;
+		ask(1);
+		assert_int_equal(cloud->calls.n_calls, 1);
+		assert_string_equal(cloud->targets[0].load_error.code,
+							"invalid_alb_id");
+		assert_non_null(strstr(cloud->targets[0].load_error.message,
+							   cases[i].said));
+	}
+	cloud->targets[0].asg_id = "arn:aws:autoscaling:us-east-1:123456789012:"
+		"autoScalingGroup:1-2:autoScalingGroupName/web";
+	cloud->targets[0].alb_id = BALANCER;
+	ask(1);
+	assert_int_equal(cloud->calls.n_calls, 1);
+	assert_non_null(strstr(cloud->targets[0].capacity_error.message,
+						   "name is wanted: web"));
+}
+
+static void
+a_missing_permission_is_named_however_long_the_identity(void **state)
+{
+	QsCall	   *call;
+
+	ask(1);
+	call = call_of(cloud, QS_CALL_CAPACITY);
+	assert_false(reply(call, 403, "<ErrorResponse xmlns=\"" NAMESPACE "\">"
+					   "<Error><Code>AccessDenied</Code><Message>User: "
+					   "arn:aws:sts::123456789012:assumed-role/"
+					   "a-role-whose-name-is-as-long-as-a-role-name-may-be-at-all-64/"
+					   "a-session-whose-name-is-as-long-as-it-may-be-which-is-64-too "
+					   "is not authorized to perform: "
+					   "autoscaling:DescribeAutoScalingGroups because no "
+					   "identity-based policy allows it</Message></Error>"
+					   "</ErrorResponse>"));
+	assert_non_null(strstr(cloud->error.message,
+						   "perform: autoscaling:DescribeAutoScalingGroups"));
+	assert_non_null(strstr(cloud->error.message,
+						   "(User: arn:aws:sts::123456789012:assumed-role/"));
+}
+
 static void
 series_that_cannot_be_are_no_load(void **state)
 {
@@ -701,6 +779,9 @@ main(void)
 		TEST(silence_without_proof_is_no_zero),
 		TEST(healthy_hosts_prove_silence),
 		TEST(without_healthy_hosts_a_gap_stays_a_gap),
+		TEST(a_late_minute_is_not_asked_about),
+		TEST(ids_of_another_form_say_which_part_is_wanted),
+		TEST(a_missing_permission_is_named_however_long_the_identity),
 		TEST(a_load_in_pages_is_put_together),
 		TEST(series_that_cannot_be_are_no_load),
 		TEST(errors_of_cloudwatch_are_read),
