@@ -104,8 +104,8 @@ qs_aws_call_new(QsArena *arena, const QsBatch *batch, QsCallKind kind,
 
 /* What the hosts of a region's partition end with, as AWS' own SDKs have it
  * (partitions.json). */
-static const char *
-domain_of(const char *region, bool dual_stack)
+const char *
+qs_aws_domain(const char *region, bool dual_stack)
 {
 	static const struct
 	{
@@ -168,8 +168,8 @@ qs_aws_sign(QsArena *arena, QsAwsCall *call, int64_t now_us, QsError *error)
 		endpoint = qs_arena_printf(arena, "https://%s.%s.%s",
 								   monitor ? "monitoring" : "autoscaling",
 								   call->base.region,
-								   domain_of(call->base.region,
-											 account->dual_stack));
+								   qs_aws_domain(call->base.region,
+												 account->dual_stack));
 	if (endpoint == NULL || request->body == NULL)
 		return qs_aws_no_memory(error);
 	request->method = "POST";

@@ -1,6 +1,7 @@
 /*-------------------------------------------------------------------------
  * aws.h
- *		What the files aws*.c share.  Nobody else includes it.
+ *		What the files aws*.c share.  Of others, only credential_aws_sts.c
+ *		includes it, for the names of hosts.
  *
  * Wire facts: EC2 Auto Scaling 2011-01-01 (Query protocol, XML) and CloudWatch
  * 2010-08-01 (awsJson1.0), from AWS' API references and service models.
@@ -92,6 +93,9 @@ extern bool qs_aws_set_form(QsArena *arena, QsAwsCall *call,
 extern bool qs_aws_name_is_valid(const char *name); /* of a scaling group */
 extern bool qs_aws_dimension_is_valid(const char *id);	/* "app/web/50dc..." */
 extern bool qs_aws_region_is_valid(const char *region);
+
+/* What the hosts of a region's partition end with. */
+extern const char *qs_aws_domain(const char *region, bool dual_stack);
 
 /* aws_reply.c */
 

@@ -22,34 +22,17 @@
 /* What the vendor asks for: an hour, and the minute by which it is early. */
 #define DURATION_SECONDS	"3660"
 
-static bool
-is_set(const char *text)
-{
-	return text != NULL && text[0] != '\0';
-}
-
-static bool
-add_parameter(QsCredentialFetch *fetch, const char *name, const char *value)
-{
-	size_t		used = strlen(fetch->body);
-	size_t		left = sizeof(fetch->body) - used;
-
-	return snprintf(fetch->body + used, left, "%s%s=", used > 0 ? "&" : "",
-					name) < (int) left &&
-		qs_credential_escape(fetch->body, sizeof(fetch->body), value);
-}
-
 static QsCredentialStep
 start(QsCredentialFetch *fetch, QsError *error)
 {
 	const QsCredentialConfig *config = &fetch->config;
-	const char *endpoint = is_set(config->endpoint) ? config->endpoint :
+	const char *endpoint = qs_credential_is_set(config->endpoint) ? config->endpoint :
 		ENDPOINT;
 	size_t		length = strlen(endpoint);
 
 	if (length > 0 && endpoint[length - 1] == '/')
 		length--;
-	if (!is_set(config->role) || !is_set(config->token))
+	if (!qs_credential_is_set(config->role) || !qs_credential_is_set(config->token))
 	{
 		qs_error_set(error, QS_ERROR_CREDENTIAL, "no_credentials",
 					 "a role and a token are needed to assume a role");
@@ -57,30 +40,21 @@ start(QsCredentialFetch *fetch, QsError *error)
 	}
 	if (snprintf(fetch->url, sizeof(fetch->url), "%.*s" QUERY, (int) length,
 				 endpoint) >= (int) sizeof(fetch->url) ||
-		!add_parameter(fetch, "RoleTrn", config->role) ||
-		!add_parameter(fetch, "OIDCToken", config->token) ||
-		!add_parameter(fetch, "RoleSessionName",
-					   is_set(config->session_name) ? config->session_name :
+		!qs_credential_add_field(fetch, "RoleTrn", config->role) ||
+		!qs_credential_add_field(fetch, "OIDCToken", config->token) ||
+		!qs_credential_add_field(fetch, "RoleSessionName",
+					   qs_credential_is_set(config->session_name) ? config->session_name :
 					   SESSION_NAME) ||
-		!add_parameter(fetch, "DurationSeconds", DURATION_SECONDS) ||
-		(is_set(config->policy) &&
-		 !add_parameter(fetch, "Policy", config->policy)))
+		!qs_credential_add_field(fetch, "DurationSeconds", DURATION_SECONDS) ||
+		(qs_credential_is_set(config->policy) &&
+		 !qs_credential_add_field(fetch, "Policy", config->policy)))
 	{
 		qs_error_set(error, QS_ERROR_TERMINAL, "too_long",
 					 "the token, or what goes with it, is too long for %s",
 					 fetch->source->name);
 		return QS_CREDENTIAL_FAILED;
 	}
-	fetch->headers[0].name = "Content-Type";
-	fetch->headers[0].value = "application/x-www-form-urlencoded";
-	fetch->request = (QsHttpRequest) {
-		.method = "POST",
-		.url = fetch->url,
-		.headers = fetch->headers,
-		.n_headers = 1,
-		.body = fetch->body,
-		.body_length = strlen(fetch->body)
-	};
+	qs_credential_post_form(fetch);
 	return QS_CREDENTIAL_ASK;
 }
 
@@ -117,6 +91,7 @@ read_reply(QsCredentialFetch *fetch, const QsHttpReply *reply, int64_t now_us,
 
 const QsCredentialSource qs_credential_byteplus_oidc = {
 	.name = "the security token service",
+	.token_name = "the OIDC token",
 	.refresh_ahead_s = 60,
 	.connect_timeout_ms = 1000,
 	.request_timeout_ms = 5000,

@@ -48,8 +48,8 @@ is_blank(char c)
  * Blanks around a value are what editors and "echo" leave behind; whatever
  * else cannot stand in an HTTP header is no part of a key.
  */
-bool
-qs_credential_value(char *out, size_t size, const char *value)
+static bool
+copy_trimmed(char *out, size_t size, const char *value, char lowest)
 {
 	size_t		length;
 
@@ -64,12 +64,24 @@ qs_credential_value(char *out, size_t size, const char *value)
 		return false;
 	for (size_t i = 0; i < length; i++)
 	{
-		if (value[i] < 0x21 || value[i] > 0x7e)
+		if (value[i] < lowest || value[i] > 0x7e)
 			return false;
 	}
 	memcpy(out, value, length);
 	out[length] = '\0';
 	return true;
+}
+
+bool
+qs_credential_value(char *out, size_t size, const char *value)
+{
+	return copy_trimmed(out, size, value, '!');
+}
+
+bool
+qs_credential_line(char *out, size_t size, const char *value)
+{
+	return copy_trimmed(out, size, value, ' ');
 }
 
 bool
@@ -100,6 +112,39 @@ qs_credential_escape(char *out, size_t size, const char *text)
 	return true;
 }
 
+bool
+qs_credential_is_set(const char *text)
+{
+	return text != NULL && text[0] != '\0';
+}
+
+bool
+qs_credential_add_field(QsCredentialFetch *fetch, const char *name,
+						const char *value)
+{
+	size_t		used = strlen(fetch->body);
+	size_t		left = sizeof(fetch->body) - used;
+
+	return snprintf(fetch->body + used, left, "%s%s=", used > 0 ? "&" : "",
+					name) < (int) left &&
+		qs_credential_escape(fetch->body, sizeof(fetch->body), value);
+}
+
+void
+qs_credential_post_form(QsCredentialFetch *fetch)
+{
+	fetch->headers[0].name = "Content-Type";
+	fetch->headers[0].value = "application/x-www-form-urlencoded";
+	fetch->request = (QsHttpRequest) {
+		.method = "POST",
+		.url = fetch->url,
+		.headers = fetch->headers,
+		.n_headers = 1,
+		.body = fetch->body,
+		.body_length = strlen(fetch->body)
+	};
+}
+
 QsCredentialStep
 qs_credential_take(QsCredentialFetch *fetch, const char *access_key_id,
 				   const char *secret_access_key, const char *session_token,
@@ -125,6 +170,9 @@ qs_credential_take(QsCredentialFetch *fetch, const char *access_key_id,
 		return qs_credential_malformed(fetch, "the credentials' expiry",
 									   error);
 	}
+	if (fetch->source->outlasts_expiry &&
+		expires_at_us - now_us < QS_CREDENTIAL_NEAR_US)
+		expires_at_us = now_us + QS_CREDENTIAL_EXTENDED_US;
 	if (expires_at_us <= now_us)
 	{
 		OPENSSL_cleanse(taken, sizeof(*taken));

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
- * credential_ecs.c
- *		Credentials of the role of a BytePlus ECS instance, from its metadata
- *		service.
+ * credential_metadata.c
+ *		Credentials of the role of an instance, from the cloud's metadata
+ *		service: BytePlus' ECS, AWS' EC2 (version 2 of its service).
  *
  * Three steps: PUT for a token that proves that we are no browser that was
  * talked into a GET; the list of roles, unless one is named; the role's
  * credentials.  Source of paths, headers and limits: BytePlus' Go SDK,
- * credentials/ecs_role_provider.go.
+ * credentials/ecs_role_provider.go, and botocore, utils.py.
  *-------------------------------------------------------------------------
  */
 #include "cloud/credential_source.h"
@@ -17,12 +17,41 @@
 #include <jansson.h>
 #include <openssl/crypto.h>
 
-#define ENDPOINT		"http://100.96.0.96"
 #define TOKEN_PATH		"/latest/api/token"
-#define ROLES_PATH		"/volcstack/latest/iam/security_credentials"
-#define TTL_HEADER		"X-volc-ecs-metadata-token-ttl-seconds"
-#define TOKEN_HEADER	"X-volc-ecs-metadata-token"
 #define TTL_SECONDS		"21600"
+
+/* What the clouds write differently. */
+typedef struct Dialect
+{
+	const char *endpoint;
+	const char *roles_path;		/* and below it, each role's credentials */
+	const char *list_path;
+	const char *ttl_header;
+	const char *token_header;
+	const char *session_token;	/* members of the credentials */
+	const char *expiration;
+} Dialect;
+
+static const Dialect byteplus = {
+	.endpoint = "http://100.96.0.96",
+	.roles_path = "/volcstack/latest/iam/security_credentials",
+	.list_path = "/volcstack/latest/iam/security_credentials"
+	"?type=user&format=json",
+	.ttl_header = "X-volc-ecs-metadata-token-ttl-seconds",
+	.token_header = "X-volc-ecs-metadata-token",
+	.session_token = "SessionToken",
+	.expiration = "ExpiredTime"
+};
+
+static const Dialect aws = {
+	.endpoint = "http://169.254.169.254",
+	.roles_path = "/latest/meta-data/iam/security-credentials",
+	.list_path = "/latest/meta-data/iam/security-credentials/",
+	.ttl_header = "X-aws-ec2-metadata-token-ttl-seconds",
+	.token_header = "X-aws-ec2-metadata-token",
+	.session_token = "Token",
+	.expiration = "Expiration"
+};
 
 enum
 {
@@ -31,6 +60,12 @@ enum
 	ASKED_CREDENTIALS
 };
 
+static const Dialect *
+dialect_of(const QsCredentialFetch *fetch)
+{
+	return fetch->source == &qs_credential_aws_imds ? &aws : &byteplus;
+}
+
 static bool
 build_url(QsCredentialFetch *fetch, const char *path, const char *role)
 {
@@ -38,7 +73,7 @@ build_url(QsCredentialFetch *fetch, const char *path, const char *role)
 	size_t		length;
 
 	if (endpoint == NULL || endpoint[0] == '\0')
-		endpoint = ENDPOINT;
+		endpoint = dialect_of(fetch)->endpoint;
 	length = strlen(endpoint);
 	if (length > 0 && endpoint[length - 1] == '/')
 		length--;
@@ -76,8 +111,8 @@ static QsCredentialStep
 start(QsCredentialFetch *fetch, QsError *error)
 {
 	strcpy(fetch->header_value, TTL_SECONDS);
-	return ask(fetch, ASKED_TOKEN, "PUT", TTL_HEADER, TOKEN_PATH, NULL,
-			   error);
+	return ask(fetch, ASKED_TOKEN, "PUT", dialect_of(fetch)->ttl_header,
+			   TOKEN_PATH, NULL, error);
 }
 
 /* A role's name becomes a path component: "." and ".." would be others. */
@@ -86,8 +121,9 @@ ask_credentials(QsCredentialFetch *fetch, const char *role, QsError *error)
 {
 	if (strspn(role, ".") == strlen(role))
 		return qs_credential_malformed(fetch, "the role's name", error);
-	return ask(fetch, ASKED_CREDENTIALS, "GET", TOKEN_HEADER, ROLES_PATH,
-			   role, error);
+	return ask(fetch, ASKED_CREDENTIALS, "GET",
+			   dialect_of(fetch)->token_header,
+			   dialect_of(fetch)->roles_path, role, error);
 }
 
 static QsCredentialStep
@@ -101,8 +137,8 @@ read_token(QsCredentialFetch *fetch, const QsHttpReply *reply, QsError *error)
 		return qs_credential_malformed(fetch, "its token", error);
 	if (role != NULL && role[0] != '\0')
 		return ask_credentials(fetch, role, error);
-	return ask(fetch, ASKED_ROLES, "GET", TOKEN_HEADER,
-			   ROLES_PATH "?type=user&format=json", NULL, error);
+	return ask(fetch, ASKED_ROLES, "GET", dialect_of(fetch)->token_header,
+			   dialect_of(fetch)->list_path, NULL, error);
 }
 
 /* A JSON array of names, or a name on each line; the first counts. */
@@ -147,13 +183,19 @@ read_credentials(QsCredentialFetch *fetch, const QsHttpReply *reply,
 {
 	json_t	   *root = json_loadb(reply->body, reply->body_length,
 								  JSON_REJECT_DUPLICATES, NULL);
+	const Dialect *dialect = dialect_of(fetch);
 	QsCredentialStep step;
 
 #define MEMBER(name)	json_string_value(json_object_get(root, name))
-	step = qs_credential_take(fetch, MEMBER("AccessKeyId"),
-							  MEMBER("SecretAccessKey"),
-							  MEMBER("SessionToken"), MEMBER("ExpiredTime"),
-							  now_us, error);
+	if (MEMBER("Code") != NULL && strcmp(MEMBER("Code"), "Success") != 0 &&
+		MEMBER("AccessKeyId") == NULL)
+		step = qs_credential_refused(fetch, "the role's credentials",
+									 reply->status, MEMBER("Code"), error);
+	else
+		step = qs_credential_take(fetch, MEMBER("AccessKeyId"),
+								  MEMBER("SecretAccessKey"),
+								  MEMBER(dialect->session_token),
+								  MEMBER(dialect->expiration), now_us, error);
 #undef MEMBER
 	json_decref(root);
 	return step;
@@ -188,6 +230,17 @@ const QsCredentialSource qs_credential_byteplus_ecs = {
 	.refresh_ahead_s = 300,
 	.connect_timeout_ms = 1000,
 	.request_timeout_ms = 2000,
+	.start = start,
+	.reply = read_reply
+};
+
+const QsCredentialSource qs_credential_aws_imds = {
+	.name = "the EC2 metadata service",
+	.refresh_ahead_s = 900,
+	.urgent_ahead_s = 600,
+	.outlasts_expiry = true,
+	.connect_timeout_ms = 1000,
+	.request_timeout_ms = 1000,
 	.start = start,
 	.reply = read_reply
 };
