@@ -4,15 +4,18 @@
  *		file: what is taken is usable and holds for a bounded time, and no
  *		message repeats what was read.
  *
- * Input: a line "SOURCE" (ecs, oidc or file; the first letter counts), a line
- * with the name of the role or profile, a line with the token of a platform;
- * then replies, parted by lines of "---": a line with the status, and the
- * body.  Of a file there is the body only.
+ * Input: a line "SOURCE" (of BytePlus ecs, oidc or file; of AWS imds, web,
+ * role, container or profile; the first letter counts), a line with the name
+ * of the role or profile (of a container its address), a line with the token
+ * of a platform (of a role the external id); then replies, parted by lines of
+ * "---": a line with the status, and the body.  Of a file there is the body
+ * only, of profiles both files, parted so.
  *-------------------------------------------------------------------------
  */
 #include "cloud_fuzz.h"
 
 #include "cloud/credential_source.h"
+#include "cloud/profile.h"
 
 static const char parting[] = "\n---\n";
 
@@ -53,7 +56,15 @@ from_service(const QsCredentialSource *source, const char *role,
 			 const char *token, Lines *lines)
 {
 	static QsCredentialFetch fetch;
-	QsCredentialConfig config = {.role = role, .token = token};
+	static const QsCredentials base = {"AKIDEXAMPLE", "secret", "session"};
+	QsCredentialConfig config = {
+		.role = role,
+		.token = token,
+		.endpoint = source == &qs_credential_aws_container ? role : NULL,
+		.external_id = token,
+		.base = source == &qs_credential_aws_assume_role ? &base : NULL,
+		.now_us = NOW_US
+	};
 	QsCredentialStep step;
 	QsError		error;
 	int			asked = 0;
@@ -96,6 +107,61 @@ from_service(const QsCredentialSource *source, const char *role,
 	qs_credential_forget(&fetch);
 }
 
+static void
+from_profile(const char *name, Lines *lines)
+{
+	static QsProfile profile;
+	const char *end = memmem(lines->at, lines->left, parting,
+							 sizeof(parting) - 1);
+	size_t		length = end ? (size_t) (end - lines->at) : lines->left;
+	size_t		rest = end ? lines->left - length - (sizeof(parting) - 1) : 0;
+	char	   *credentials = text_of(lines->at, length);
+	char	   *config = text_of(end ? end + sizeof(parting) - 1 : "", rest);
+	QsProfileFiles files = {credentials, length, config, rest};
+	QsError		error;
+
+	if (qs_profile_read(&files, name, &profile, &error))
+	{
+		const QsCredentials *c = &profile.credentials;
+
+		check_value(c->access_key_id, sizeof(c->access_key_id), false);
+		check_value(c->secret_access_key, sizeof(c->secret_access_key),
+					c->access_key_id[0] != '\0');
+		check_value(c->session_token, sizeof(c->session_token), false);
+		check_value(profile.role_arn, sizeof(profile.role_arn), false);
+		check_value(profile.external_id, sizeof(profile.external_id), false);
+		check_value(profile.web_identity_token_file,
+					sizeof(profile.web_identity_token_file), false);
+	}
+	else
+	{
+		check_refusal(&error);
+		PROMISE(profile.credentials.secret_access_key[0] == '\0');
+	}
+	free(config);
+	free(credentials);
+}
+
+static const QsCredentialSource *
+source_of(char letter)
+{
+	switch (letter)
+	{
+		case 'o':
+			return &qs_credential_byteplus_oidc;
+		case 'i':
+			return &qs_credential_aws_imds;
+		case 'w':
+			return &qs_credential_aws_web_identity;
+		case 'r':
+			return &qs_credential_aws_assume_role;
+		case 'c':
+			return &qs_credential_aws_container;
+		default:
+			return &qs_credential_byteplus_ecs;
+	}
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -119,9 +185,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			check_refusal(&error);
 		free(text);
 	}
+	else if (kind[0] == 'p')
+		from_profile(name, &lines);
 	else
-		from_service(kind[0] == 'o' ? &qs_credential_byteplus_oidc :
-					 &qs_credential_byteplus_ecs, name, token, &lines);
+		from_service(source_of(kind[0]), name, token, &lines);
 	free(token);
 	free(name);
 	free(kind);
