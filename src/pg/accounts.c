@@ -55,6 +55,8 @@ typedef enum OptionKind
 	OPTION_PATH,
 	OPTION_SWITCH,
 	OPTION_NAME,
+	OPTION_ROLE_ARN,
+	OPTION_SESSION_NAME,
 	OPTION_CREDENTIALS,
 	OPTION_SECRET
 } OptionKind;
@@ -94,9 +96,15 @@ static const OptionRule rules[] = {
 	{"dual_stack", ForeignServerRelationId, false, OPTION_SWITCH,
 	"on or off: AWS' hosts that have IPv6 addresses as well"},
 	{"metadata_endpoint", ForeignServerRelationId, true, OPTION_URL,
-	"http://host[:port] of the ECS metadata service"},
+	"http://host[:port] of the instance's metadata service"},
 	{"sts_endpoint", ForeignServerRelationId, true, OPTION_URL,
 	"https://host[:port] of the security token service"},
+	{"role_arn", ForeignServerRelationId, false, OPTION_ROLE_ARN,
+	"role of AWS that the account's credentials assume"},
+	{"external_id", ForeignServerRelationId, false, OPTION_NAME,
+	"external id that the role's owner asks for"},
+	{"role_session_name", ForeignServerRelationId, false, OPTION_SESSION_NAME,
+	"name of the role's sessions in the cloud's logs"},
 	{"access_key_id", UserMappingRelationId, false, OPTION_SECRET,
 	"file:name or env:NAME of the access key id"},
 	{"secret_access_key", UserMappingRelationId, false, OPTION_SECRET,
@@ -104,21 +112,26 @@ static const OptionRule rules[] = {
 	{"session_token", UserMappingRelationId, false, OPTION_SECRET,
 	"file:name or env:NAME of a session token"},
 	{"credentials", UserMappingRelationId, true, OPTION_CREDENTIALS,
-	"chain, oidc, file or ecs: the server's own credentials, instead of keys"},
+	"chain, oidc, file, ecs, container or imds: the server's own credentials, instead of keys"},
 	{"oidc_role_trn", UserMappingRelationId, true, OPTION_NAME,
 	"resource name of the role that an OIDC token is exchanged for"},
+	{"oidc_role_arn", UserMappingRelationId, true, OPTION_ROLE_ARN,
+	"role of AWS that a web identity token is exchanged for"},
 	{"oidc_token_file", UserMappingRelationId, true, OPTION_PATH,
 	"file of the OIDC token, an absolute path"},
 	{"cli_config_file", UserMappingRelationId, true, OPTION_PATH,
 	"configuration file of the command line tool, an absolute path"},
+	{"cli_credentials_file", UserMappingRelationId, true, OPTION_PATH,
+	"shared credentials file of AWS' tools, an absolute path"},
 	{"cli_profile", UserMappingRelationId, true, OPTION_NAME,
-	"profile in that file"},
+	"profile in these files"},
 	{"ecs_role", UserMappingRelationId, true, OPTION_NAME,
 	"role of the ECS instance, where it has several"}
 };
 
 static const char *const providers[] = {"byteplus", "aws"};
-static const char *const borrowings[] = {"chain", "oidc", "file", "ecs"};
+static const char *const borrowings[] = {"chain", "oidc", "file", "ecs",
+"container", "imds"};
 
 /* ---- syntax of values; no function here raises an error ---- */
 
@@ -257,6 +270,24 @@ valid_name(const char *name)
 
 	return length > 0 && length <= MAX_NAME_LENGTH &&
 		strspn(name, LETTERS DIGITS "_-.:/@=+,") == length;
+}
+
+/* "arn:aws-cn:iam::123456789012:role/path/scaler" */
+static bool
+valid_role_arn(const char *arn)
+{
+	return valid_name(arn) && strncmp(arn, "arn:", 4) == 0 &&
+		strstr(arn, ":iam::") != NULL && strstr(arn, ":role/") != NULL;
+}
+
+/* AWS: 2 to 64 of these. */
+static bool
+valid_session_name(const char *name)
+{
+	size_t		length = strlen(name);
+
+	return length >= 2 && length <= 64 &&
+		strspn(name, LETTERS DIGITS "_=,.@+-") == length;
 }
 
 /* Relative, and each part begins with a letter, a digit or an underscore:
@@ -423,6 +454,14 @@ check_value(const OptionRule *rule, const char *value)
 		case OPTION_NAME:
 			if (!valid_name(value))
 				refuse_value(rule, "It is made of letters, digits, and the characters _ - . : / @ = + and comma.");
+			break;
+		case OPTION_ROLE_ARN:
+			if (!valid_role_arn(value))
+				refuse_value(rule, "It looks like arn:aws:iam::123456789012:role/name.");
+			break;
+		case OPTION_SESSION_NAME:
+			if (!valid_session_name(value))
+				refuse_value(rule, "It is made of 2 to 64 letters, digits, and the characters _ = , . @ + and -.");
 			break;
 		case OPTION_CREDENTIALS:
 			if (!is_one_of(value, borrowings, lengthof(borrowings)))

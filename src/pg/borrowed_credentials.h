@@ -20,7 +20,9 @@
 typedef struct QpsscaleBorrowing
 {
 	const char *provider;
-	const char *kind;			/* "chain", "oidc", "file" or "ecs" */
+	const char *kind;			/* "chain", or one of its links: of BytePlus
+								 * "oidc", "file", "ecs", of AWS "oidc",
+								 * "file", "container", "imds" */
 	const char *secrets_dir;
 	const char *metadata_endpoint;
 	const char *sts_endpoint;
@@ -28,7 +30,10 @@ typedef struct QpsscaleBorrowing
 	const char *oidc_role_trn;
 	const char *oidc_token_file;
 	const char *cli_config_file;
+	const char *cli_credentials_file;	/* of AWS' tools */
 	const char *cli_profile;
+	const char *oidc_role_arn;	/* of AWS */
+	const char *region;			/* whose token service of AWS is asked */
 	const char *ca_file;
 	char		problem[640];	/* set on false */
 } QpsscaleBorrowing;
@@ -41,5 +46,17 @@ typedef struct QpsscaleBorrowing
 extern bool qpsscale_borrow(QpsscaleBorrowing *borrowing,
 							QsCredentials *credentials,
 							QpsscaleSupply **supply);
+
+/*
+ * A role of AWS, assumed by base_supply's credentials or, where that is NULL,
+ * by those given.  role says all but those.
+ */
+extern QpsscaleSupply *qpsscale_assume_role(const QpsscaleSupplyOrder *role,
+											const QsCredentials *credentials,
+											QpsscaleSupply *base_supply);
+
+/* The region whose token service of AWS is asked: the given one, else what
+ * the environment says, else NULL. */
+extern const char *qpsscale_token_service_region(const char *region);
 
 #endif							/* QPSSCALE_BORROWED_CREDENTIALS_H */

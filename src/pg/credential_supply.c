@@ -9,7 +9,12 @@
  *	nothing kept			failed		are told why; next cycle tries again
  *	kept, fresh				none		use it
  *	kept, to be renewed		under way	use it
- *	kept, to be renewed		failed		use it until it expires
+ *	kept, to be renewed		failed		use it until it expires, and after that
+ *									where the source outlasts it
+ *
+ * A supply whose credentials come from those of another (a role that is
+ * assumed) waits for that one, and has it renewed when its credentials are
+ * refused.
  *
  * Nothing here throws but for want of memory, and no transaction is needed.
  *-------------------------------------------------------------------------
@@ -40,6 +45,10 @@ typedef struct Fetch
 {
 	QsCredentialFetch fetch;
 	char		token[QS_CREDENTIAL_TOKEN_MAX];
+	QsCredentials base;
+	int64		base_serial;
+	bool		waits_for_base;
+	bool		base_renewed;	/* once a fetch */
 	int64		deadline_ms;
 } Fetch;
 
@@ -55,6 +64,7 @@ struct QpsscaleSupply
 	int64		serial;
 	int64		expires_us;
 	int64		renew_us;
+	int64		urgent_us;		/* failures to renew are told from then on */
 
 	Fetch	   *fetch;			/* NULL = none is under way */
 	char		bucket[32];		/* of the net: a supply is its own concern */
@@ -107,10 +117,12 @@ forget_all(int code, Datum argument)
 	}
 }
 
+/* Whether what is kept still counts; what the cloud refuses is forgotten. */
 static bool
 is_usable(const QpsscaleSupply *supply)
 {
-	return supply->kept && supply->expires_us > now_us();
+	return supply->kept && (supply->expires_us > now_us() ||
+							supply->order.source->outlasts_expiry);
 }
 
 /* ----------
@@ -138,6 +150,7 @@ install(QpsscaleSupply *supply)
 	const QsCredentialFetch *fetch = &supply->fetch->fetch;
 	int64		now = now_us();
 	int64		ahead = supply->order.source->refresh_ahead_s * USECS_PER_SEC;
+	int64		urgent = supply->order.source->urgent_ahead_s * USECS_PER_SEC;
 	int64		life = fetch->expires_at_us - now;
 
 	forget(supply);
@@ -146,6 +159,8 @@ install(QpsscaleSupply *supply)
 	supply->serial = ++last_serial;
 	supply->expires_us = fetch->expires_at_us;
 	supply->renew_us = supply->expires_us - Min(ahead, life / 2);
+	supply->urgent_us = urgent == 0 ? supply->renew_us :
+		supply->expires_us - Min(urgent, life / 3);
 	supply->problem[0] = '\0';
 	supply->complained = false;
 	supply->pause_until_us = 0;
@@ -169,52 +184,128 @@ send_request(QpsscaleSupply *supply)
 		fail(supply, source->name, error.code, error.message);
 }
 
+/* From the file or variable, as it is now. */
 static bool
 read_token(QpsscaleSupply *supply)
 {
-	char		problem[QPSSCALE_SECRET_PROBLEM];
-	char	   *raw = palloc(QS_CREDENTIAL_TOKEN_MAX);
-	ssize_t		length;
+	const QpsscaleSupplyOrder *order = &supply->order;
+	const char *value = order->token_file != NULL ? NULL :
+		getenv(order->token_variable);
+	char		problem[QPSSCALE_SECRET_PROBLEM] = "the variable is not set";
+	char	   *raw = palloc0(QS_CREDENTIAL_TOKEN_MAX);
+	ssize_t		length = -1;
 	bool		ok;
 
-	length = qpsscale_read_secret_file(NULL, supply->order.token_file, false,
-									   raw, QS_CREDENTIAL_TOKEN_MAX, problem);
+	if (order->token_file != NULL)
+		length = qpsscale_read_secret_file(NULL, order->token_file, false,
+										   raw, QS_CREDENTIAL_TOKEN_MAX,
+										   problem);
+	else if (value != NULL)
+		length = strlcpy(raw, value, QS_CREDENTIAL_TOKEN_MAX);
 	ok = length >= 0 && strlen(raw) == (size_t) length &&
-		qs_credential_value(supply->fetch->token, QS_CREDENTIAL_TOKEN_MAX,
-							raw);
+		qs_credential_line(supply->fetch->token, QS_CREDENTIAL_TOKEN_MAX,
+						   raw);
 	explicit_bzero(raw, QS_CREDENTIAL_TOKEN_MAX);
 	pfree(raw);
 	if (!ok)
-		fail(supply, "the OIDC token", "", length < 0 ? problem :
-			 "the file does not hold one");
+		fail(supply, order->source->token_name, "", length < 0 ? problem :
+			 "what is there is not one");
 	return ok;
 }
 
+/* The first request, with all that it is made of at hand. */
 static void
-begin_fetch(QpsscaleSupply *supply)
+ask(QpsscaleSupply *supply)
 {
 	const QpsscaleSupplyOrder *order = &supply->order;
+	Fetch	   *fetch = supply->fetch;
+	bool		assumes = order->base_supply != NULL || order->base_id != NULL;
 	QsCredentialConfig config = {
 		.endpoint = order->endpoint,
 		.role = order->role,
 		.session_name = order->session_name,
-		.policy = order->policy
+		.external_id = order->external_id,
+		.policy = order->policy,
+		.region = order->region,
+		.token = fetch->token,
+		.base = assumes ? &fetch->base : NULL,
+		.now_us = now_us()
 	};
 	QsError		error;
 
-	supply->fetch = MemoryContextAllocZero(supply->context, sizeof(Fetch));
-	supply->fetch->deadline_ms = qs_net_now_ms() + FETCH_LIMIT_MS;
-	if (order->token_file != NULL)
-	{
-		if (!read_token(supply))
-			return;
-		config.token = supply->fetch->token;
-	}
-	if (qs_credential_start(&supply->fetch->fetch, order->source, &config,
-							&error) == QS_CREDENTIAL_ASK)
+	if (qs_credential_start(&fetch->fetch, order->source, &config, &error) ==
+		QS_CREDENTIAL_ASK)
 		send_request(supply);
 	else
 		fail(supply, "", "", error.message);
+}
+
+/* What assumes the role, as soon as it is there. */
+static void
+ask_with_base(QpsscaleSupply *supply)
+{
+	QpsscaleSupply *base = supply->order.base_supply;
+	Fetch	   *fetch = supply->fetch;
+
+	fetch->waits_for_base = false;
+	switch (qpsscale_supply_state(base))
+	{
+		case SUPPLY_READY:
+			fetch->base = base->credentials;
+			fetch->base_serial = base->serial;
+			ask(supply);
+			break;
+		case SUPPLY_FETCHING:
+			fetch->waits_for_base = true;
+			break;
+		case SUPPLY_FAILED:
+			fail(supply, "", "", base->problem);
+			break;
+	}
+}
+
+static void
+begin_fetch(QpsscaleSupply *supply, const QsCredentials *base)
+{
+	const QpsscaleSupplyOrder *order = &supply->order;
+
+	supply->fetch = MemoryContextAllocZero(supply->context, sizeof(Fetch));
+	supply->fetch->deadline_ms = qs_net_now_ms() + FETCH_LIMIT_MS;
+	if ((order->token_file != NULL || order->token_variable != NULL) &&
+		!read_token(supply))
+		return;
+	if (order->base_supply != NULL)
+	{
+		ask_with_base(supply);
+		return;
+	}
+	if (base != NULL)
+		supply->fetch->base = *base;
+	ask(supply);
+}
+
+/*
+ * The credentials that should assume a role were refused: they are dropped and
+ * fetched once, if they can be without an order of their own.
+ */
+static bool
+renew_base(QpsscaleSupply *supply)
+{
+	QpsscaleSupply *base = supply->order.base_supply;
+	Fetch	   *fetch = supply->fetch;
+
+	if (base == NULL || !fetch->fetch.base_refused || fetch->base_renewed)
+		return false;
+	fetch->base_renewed = true;
+	qpsscale_supply_refused(base, fetch->base_serial);
+	if (!base->kept && base->fetch == NULL)
+	{
+		if (base->order.base_id != NULL)
+			return false;		/* the next cycle brings what it needs */
+		begin_fetch(base, NULL);
+	}
+	ask_with_base(supply);
+	return true;
 }
 
 /*
@@ -242,9 +333,37 @@ finish(QsNet *net, QsNetResult *result)
 			install(supply);
 			break;
 		case QS_CREDENTIAL_FAILED:
+			if (renew_base(supply))
+				break;
 			if (!qs_error_retryable(&error) || !qs_net_retry(net, &error))
 				fail(supply, "", "", error.message);
 			break;
+	}
+}
+
+/* Until nobody's wait has ended: a role may be assumed by a role. */
+static void
+go_on_with_bases(void)
+{
+	bool		moved = true;
+
+	while (moved)
+	{
+		dlist_iter	iter;
+
+		moved = false;
+		dlist_foreach(iter, &supplies)
+		{
+			QpsscaleSupply *supply = dlist_container(QpsscaleSupply, node,
+													 iter.cur);
+
+			if (supply->fetch == NULL || !supply->fetch->waits_for_base ||
+				qpsscale_supply_state(supply->order.base_supply) ==
+				SUPPLY_FETCHING)
+				continue;
+			ask_with_base(supply);
+			moved = true;
+		}
 	}
 }
 
@@ -259,6 +378,7 @@ qpsscale_supplies_collect(void)
 	net = qpsscale_channel(QPSSCALE_CHANNEL_CREDENTIALS);
 	while (qs_net_next(net, &result))
 		finish(net, &result);
+	go_on_with_bases();
 }
 
 /* ----------
@@ -276,8 +396,11 @@ is_order(const QpsscaleSupplyOrder *a, const QpsscaleSupplyOrder *b)
 {
 	return a->source == b->source && same(a->endpoint, b->endpoint) &&
 		same(a->role, b->role) && same(a->session_name, b->session_name) &&
-		same(a->policy, b->policy) && same(a->token_file, b->token_file) &&
-		same(a->ca_file, b->ca_file);
+		same(a->external_id, b->external_id) && same(a->policy, b->policy) &&
+		same(a->region, b->region) && same(a->token_file, b->token_file) &&
+		same(a->token_variable, b->token_variable) &&
+		same(a->ca_file, b->ca_file) && same(a->base_id, b->base_id) &&
+		a->base_supply == b->base_supply;
 }
 
 static char *
@@ -306,12 +429,29 @@ make_supply(const QpsscaleSupplyOrder *order)
 	supply->order.endpoint = copy(context, order->endpoint);
 	supply->order.role = copy(context, order->role);
 	supply->order.session_name = copy(context, order->session_name);
+	supply->order.external_id = copy(context, order->external_id);
 	supply->order.policy = copy(context, order->policy);
+	supply->order.region = copy(context, order->region);
 	supply->order.token_file = copy(context, order->token_file);
+	supply->order.token_variable = copy(context, order->token_variable);
 	supply->order.ca_file = copy(context, order->ca_file);
+	supply->order.base_id = copy(context, order->base_id);
+	supply->order.base = NULL;
 	dlist_push_head(&supplies, &supply->node);
 	n_supplies++;
 	return supply;
+}
+
+static bool
+is_base(const QpsscaleSupply *supply)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &supplies)
+		if (dlist_container(QpsscaleSupply, node,
+							iter.cur)->order.base_supply == supply)
+			return true;
+	return false;
 }
 
 /* Accounts come and go, and what was fetched for the gone ones is a secret. */
@@ -326,7 +466,8 @@ drop_unused(void)
 		QpsscaleSupply *supply = dlist_container(QpsscaleSupply, node,
 												 iter.cur);
 
-		if (supply->fetch != NULL || supply->used_us > limit)
+		if (supply->fetch != NULL || supply->used_us > limit ||
+			is_base(supply))
 			continue;
 		dlist_delete(&supply->node);
 		n_supplies--;
@@ -360,12 +501,12 @@ qpsscale_supply(const QpsscaleSupplyOrder *order)
 	int64		now = now_us();
 
 	supply->used_us = now;
-	if (supply->kept && supply->expires_us <= now)
+	if (supply->kept && !is_usable(supply))
 		forget(supply);
 	if (supply->fetch == NULL &&
 		(!supply->kept ||
 		 (supply->renew_us <= now && supply->pause_until_us <= now)))
-		begin_fetch(supply);
+		begin_fetch(supply, order->base);
 	return supply;
 }
 
@@ -401,8 +542,6 @@ qpsscale_supply_refused(QpsscaleSupply *supply, int64 serial)
 	if (!supply->kept || supply->serial != serial)
 		return;
 	forget(supply);
-	if (supply->fetch == NULL)
-		begin_fetch(supply);
 }
 
 const char *
@@ -416,12 +555,14 @@ qpsscale_supplies_complaint(void)
 												 iter.cur);
 
 		if (supply->problem[0] == '\0' || supply->complained ||
-			!is_usable(supply))
+			!is_usable(supply) || supply->urgent_us > now_us())
 			continue;
 		supply->complained = true;
-		return psprintf("credentials could not be renewed: %s; those at hand serve until %s",
+		return psprintf("credentials could not be renewed: %s; those at hand serve until %s%s",
 						supply->problem,
-						timestamptz_to_str(qpsscale_timestamptz(supply->expires_us)));
+						timestamptz_to_str(qpsscale_timestamptz(supply->expires_us)),
+						supply->order.source->outlasts_expiry ?
+						", and then as long as the cloud takes them" : "");
 	}
 	return NULL;
 }

@@ -26,9 +26,20 @@ typedef struct QpsscaleSupplyOrder
 	const char *endpoint;
 	const char *role;
 	const char *session_name;
+	const char *external_id;
 	const char *policy;
+	const char *region;
 	const char *token_file;		/* absolute; read for each fetch */
+	const char *token_variable; /* likewise, where there is no file */
 	const char *ca_file;
+
+	/*
+	 * Whose credentials assume the role: those of another supply, or these,
+	 * which are not kept and told from others by base_id.
+	 */
+	QpsscaleSupply *base_supply;
+	const QsCredentials *base;
+	const char *base_id;
 } QpsscaleSupplyOrder;
 
 typedef enum QpsscaleSupplyState
@@ -54,7 +65,7 @@ extern void qpsscale_supply_take(const QpsscaleSupply *supply,
 								 QsCredentials *credentials);
 
 /* The cloud has refused the credentials of that number: if they are still the
- * ones that are kept, they are forgotten and a fetch is begun. */
+ * ones that are kept, they are forgotten.  The next order fetches others. */
 extern void qpsscale_supply_refused(QpsscaleSupply *supply, int64 serial);
 
 /* Takes what the net has finished; after each wait. */

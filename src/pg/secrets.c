@@ -176,7 +176,10 @@ resolve_borrowed(QpsscaleAccount *account, const char *kind)
 		.oidc_role_trn = option(account, "oidc_role_trn"),
 		.oidc_token_file = option(account, "oidc_token_file"),
 		.cli_config_file = option(account, "cli_config_file"),
+		.cli_credentials_file = option(account, "cli_credentials_file"),
 		.cli_profile = option(account, "cli_profile"),
+		.oidc_role_arn = option(account, "oidc_role_arn"),
+		.region = option(account, "region"),
 		.ca_file = account->cloud.ca_file
 	};
 
@@ -186,18 +189,47 @@ resolve_borrowed(QpsscaleAccount *account, const char *kind)
 				   account->owner) :
 			refuse(account, "account \"%s\" may not use the server's own credentials: neither its owner nor that of the group is a superuser",
 				   account->name);
-	account->supply = NULL;
 	if (!qpsscale_borrow(&borrowing, &account->cloud.credentials,
 						 &account->supply))
 		return account->name == NULL ?
 			refuse(account, "%s", borrowing.problem) :
 			refuse(account, "credentials of account \"%s\": %s",
 				   account->name, borrowing.problem);
-	if (account->supply == NULL)
-		return true;
 	account->absent = pstrdup(borrowing.problem);
-	look_at_supply(account);
-	return account->usable;
+	return true;
+}
+
+/*
+ * The role that the account names, assumed by what was found so far.  Whoever
+ * owns the server names the role, so lent credentials assume only one that a
+ * superuser named.
+ */
+static bool
+resolve_role(QpsscaleAccount *account, bool borrowed)
+{
+	QpsscaleSupplyOrder order = {
+		.endpoint = option(account, "sts_endpoint"),
+		.role = option(account, "role_arn"),
+		.session_name = option(account, "role_session_name"),
+		.external_id = option(account, "external_id"),
+		.region = qpsscale_token_service_region(option(account, "region")),
+		.ca_file = account->cloud.ca_file
+	};
+
+	if (order.role == NULL)
+		return true;
+	if (strcmp(account->provider, "aws") != 0)
+		return refuse(account, "account \"%s\" has a role_arn, which only accounts of provider aws can have",
+					  account->name);
+	if (borrowed && !account->server_owner_is_superuser)
+		return refuse(account, "account \"%s\" may not assume a role with the server's own credentials: its owner is no superuser",
+					  account->name);
+	account->supply = qpsscale_assume_role(&order,
+										   &account->cloud.credentials,
+										   account->supply);
+	explicit_bzero(&account->cloud.credentials,
+				   sizeof(account->cloud.credentials));
+	return true;
 }
 
 /* Credentials from wherever the account says; reads what can be read. */
@@ -208,9 +240,16 @@ resolve_credentials(QpsscaleAccount *account)
 		option(account, "credentials");
 
 	account->waiting = false;
-	if (kind == NULL)
-		return resolve_keys(account);
-	return resolve_borrowed(account, kind);
+	account->supply = NULL;
+	account->absent = "";
+	if (!(kind == NULL ? resolve_keys(account) :
+		  resolve_borrowed(account, kind)) ||
+		!resolve_role(account, kind != NULL))
+		return false;
+	if (account->supply == NULL)
+		return true;
+	look_at_supply(account);
+	return account->usable;
 }
 
 /* What was not fetched is told from its predecessor by what it says. */
@@ -231,6 +270,8 @@ read_again(QpsscaleAccount *account)
 	if (!other)
 	{
 		account->cloud.credentials = *refused;
+		account->supply = NULL;
+		account->waiting = false;
 		account->usable = true;
 	}
 	explicit_bzero(refused, sizeof(*refused));
@@ -255,10 +296,20 @@ qpsscale_account_renew(QpsscaleAccount *account, int64 serial)
 			qs_account_renewed(&account->cloud, account->cloud.serial + 1);
 		return renewal;
 	}
-	if (!account->renewed)
+	if (account->renewed)
+		look_at_supply(account);
+	else
+	{
+		/* resolving is what fetches: it has the keys that assume a role */
+		account->renewed = true;
 		qpsscale_supply_refused(account->supply, serial);
-	account->renewed = true;
-	look_at_supply(account);
+		account->usable = resolve_credentials(account);
+	}
+	if (account->supply == NULL && account->usable)
+	{
+		qs_account_renewed(&account->cloud, serial + 1);
+		return RENEWAL_DONE;
+	}
 	if (account->waiting)
 		return RENEWAL_WAITING;
 	if (!account->usable || account->cloud.serial == serial)
