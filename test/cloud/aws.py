@@ -15,8 +15,11 @@ import urllib.parse
 import zlib
 from xml.sax.saxutils import escape
 
+import aws_identity
+
 AUTOSCALING, MONITORING = "autoscaling", "monitoring"
-SERVICES = (AUTOSCALING, MONITORING)
+STS = "sts"
+SERVICES = (AUTOSCALING, MONITORING, STS)
 NAMESPACE = "http://autoscaling.amazonaws.com/doc/2011-01-01/"
 TARGET = "GraniteServiceVersion20100801."
 ACCOUNT = "123456789012"
@@ -158,6 +161,9 @@ class Api:
     def answer(self, request):
         """Applies a request: (HTTP status, reply body)."""
         try:
+            if request.service == STS and request.action == "AssumeRole":
+                return aws_identity.assume_role(
+                    self.world.identity, request.params, self.world.now())
             if request.json:
                 return 200, self._json(request)
             return 200, self._form(request)

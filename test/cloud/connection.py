@@ -330,7 +330,7 @@ class Connection(asyncio.Protocol):
             text = json.dumps(reply).encode()
             self.transport.write(self.head(status, len(text)) + text)
             self.exchange_done()
-        elif Identity.action_of(message) is not None:
+        elif Identity.action_of(message, body) is not None:
             self._identity(message, body)
         else:
             self._api(message, body)
@@ -419,7 +419,7 @@ class Connection(asyncio.Protocol):
         """A request for temporary credentials; unsigned."""
         world = self.server.world
         now = world.now()
-        action = Identity.action_of(message)
+        action = Identity.action_of(message, body)
         request = IdentityRequest(action, message.method)
         request.request_id = self.server.request_id(now)
         exchange = Exchange(self, world.ledger.begin(
@@ -435,9 +435,8 @@ class Connection(asyncio.Protocol):
             return
         exchange.entry["fault"] = fault.kind
         faults.deliver(fault, exchange, answer,
-                       lambda status, number, code, text: json.dumps({
-                           "ResponseMetadata": {"Error": {
-                               "Code": code, "Message": text}}}).encode())
+                       lambda status, number, code, text: world.identity
+                       .refusal(action, code, text))
 
     def _reply(self, exchange, status, body):
         if self.server.latency:

@@ -80,7 +80,8 @@ async def serve(args, world, parent):
         world.identity)
     context = tls_context(args)
     aws_verifier = sigv4.Verifier(
-        {args.access_key: (args.secret_key, args.session_token)}, aws.SERVICES)
+        {args.access_key: (args.secret_key, args.session_token)}, aws.SERVICES,
+        world.identity)
     server = Server(world, verifier, aws_verifier, args.latency_ms,
                     context is not None)
     loop = asyncio.get_running_loop()

@@ -1,6 +1,6 @@
 """Where temporary credentials come from: ECS metadata and the STS.
 
-Both answer on the emulator's one port, told apart from the cloud's API by
+BytePlus' here, AWS' in aws_identity.py; both clouds' are kept here.  All answer on the emulator's one port, told apart from the cloud's API by
 method and path.  What they issue is accepted by the API until it expires or
 is revoked.  Requests are logged and can be struck by faults under the actions
 MetadataToken, MetadataRoles, MetadataCredentials and AssumeRoleWithOIDC.
@@ -10,6 +10,8 @@ import json
 import re
 import time
 from urllib.parse import parse_qs, unquote
+
+import aws_identity
 
 TOKEN_PATH = "/latest/api/token"
 ROLES_PATH = "/volcstack/latest/iam/security_credentials"
@@ -21,7 +23,9 @@ ACTIONS = ("MetadataToken", "MetadataRoles", "MetadataCredentials",
 
 # name -> type; PUT /_emulator/identity changes them.
 SETTINGS = {"lifetime": (int, float), "roles": (list,), "secret": (str,),
-            "oidc_token": (str,), "role_trn": (str,), "format": (str,)}
+            "oidc_token": (str,), "role_trn": (str,), "format": (str,),
+            "role_arn": (str,), "external_id": (str,),
+            "container_token": (str,)}
 
 
 class IdentityRequest:
@@ -52,6 +56,9 @@ class Identity:
         self.secret = "IssuedSecret"    # the beginning of each secret
         self.oidc_token = "good-token"
         self.role_trn = "trn:iam::2000000001:role/scaler"
+        self.role_arn = "arn:aws:iam::123456789012:role/scaler"
+        self.external_id = ""
+        self.container_token = ""       # the Authorization that is wanted
         self.format = "json"            # of the role list: json or lines
         self.tokens = set()
         self.issued = {}                # key -> (secret, token, expiry)
@@ -80,8 +87,11 @@ class Identity:
         return found and (found[0], found[1], found[2] <= now)
 
     @staticmethod
-    def action_of(message):
+    def action_of(message, body):
         """Which of the services a request is for, or None."""
+        action = aws_identity.action_of(message, body)
+        if action is not None:
+            return action
         if message.path == TOKEN_PATH:
             return "MetadataToken"
         if message.path == ROLES_PATH:
@@ -96,6 +106,8 @@ class Identity:
 
     def answer(self, action, message, body, now):
         """(HTTP status, body)."""
+        if action not in ACTIONS:
+            return aws_identity.answer(self, action, message, body, now)
         if action == "MetadataToken":
             return self._token(message)
         if action == "AssumeRoleWithOIDC":
@@ -111,7 +123,7 @@ class Identity:
         role = unquote(message.path[len(ROLES_PATH) + 1:])
         if role not in self.roles:
             return 404, b"no such role"
-        given = self._issue(now)
+        given = self.issue(now)
         given["ExpiredTime"] = given.pop("Expiration")
         return 200, json.dumps(given).encode()
 
@@ -121,10 +133,22 @@ class Identity:
             return 405, b""
         if not re.fullmatch(r"\d{1,5}", ttl) or not 1 <= int(ttl) <= 21600:
             return 400, b""
+        return 200, self.new_token().encode() + b"\n"
+
+    def new_token(self):
+        """Of a metadata service."""
         self.serial += 1
         token = "metadata-token-%d" % self.serial
         self.tokens.add(token)
-        return 200, token.encode() + b"\n"
+        return token
+
+    @staticmethod
+    def refusal(action, code, text):
+        """What a fault says in the words of the service."""
+        if action == aws_identity.WEB_IDENTITY:
+            return aws_identity.refused(code, text)
+        return json.dumps({"ResponseMetadata": {
+            "Error": {"Code": code, "Message": text}}}).encode()
 
     def _assume(self, message, body, now):
         form = {name: values[-1] for name, values in
@@ -147,9 +171,10 @@ class Identity:
             ).encode()
         return 200, json.dumps({
             "ResponseMetadata": {"RequestId": "R"},
-            "Result": {"Credentials": self._issue(now)}}).encode()
+            "Result": {"Credentials": self.issue(now)}}).encode()
 
-    def _issue(self, now):
+    def issue(self, now):
+        """Credentials that the cloud takes until they expire."""
         self.serial += 1
         key = "AKTPISSUED%d" % self.serial
         secret = "%s%d" % (self.secret, self.serial)

@@ -129,8 +129,9 @@ def _check_date(text, day, now):
 class Verifier:
     """Checks requests against access key -> (secret, session token)."""
 
-    def __init__(self, keys, services):
+    def __init__(self, keys, services, identity=None):
         self.keys = keys
+        self.identity = identity
         self.services = services
 
     def verify(self, method, path, query, headers, body, now):
@@ -139,11 +140,7 @@ class Verifier:
         access_key, day, region, service = credential[:4]
         amz_date = headers.get("x-amz-date", "").strip()
         _check_date(amz_date, day, now)
-        if access_key not in self.keys:
-            raise Refused(403, "InvalidClientTokenId",
-                          "The security token included in the request is "
-                          "invalid.")
-        secret, token = self.keys[access_key]
+        secret, token = self._secret(access_key, now)
         if service not in self.services:
             raise Refused(403, "SignatureDoesNotMatch",
                           "Credential should be scoped to correct service: "
@@ -168,3 +165,18 @@ class Verifier:
                           "The request signature we calculated does not match "
                           "the signature you provided.", canonical)
         return Scope(access_key, day, region, service)
+
+    def _secret(self, access_key, now):
+        """(secret, token) of a key."""
+        if access_key in self.keys:
+            return self.keys[access_key]
+        issued = self.identity and self.identity.key(access_key, now)
+        if not issued:
+            raise Refused(403, "InvalidClientTokenId",
+                          "The security token included in the request is "
+                          "invalid.")
+        if issued[2]:
+            raise Refused(403, "ExpiredToken",
+                          "The security token included in the request is "
+                          "expired")
+        return issued[:2]

@@ -428,6 +428,11 @@ sub check_accounts
 	my ($said) = $readme =~ /^1\. Variables of the server process: (.*?)^2\./sm;
 	same_list([ quoted($said) ], \@chain, 'variables with the default credentials');
 
+	foreach my $name (slurp_file('src/pg/borrowed_aws.c') =~ /"(AWS_[A-Z0-9_]+)"/g)
+	{
+		like($readme, qr/`$name`/, "$name, which is read, is told");
+	}
+
 	my %borrowed = map { $_ => 1 }
 	  slurp_file('src/pg/borrowed_credentials.c') =~ /"(BYTEPLUS_\w+)"/g;
 	foreach my $name (sort keys %borrowed)
