@@ -173,6 +173,14 @@ SELECT count(DISTINCT problems) AS same_in_each_line,
 	bool_and(problems LIKE 'no worker: %; not armed: %') AS has_them
 FROM qpsscale.status;
 
+-- arm: not a host without an identity, as any other such host would be armed
+SELECT qpsscale_arm(ARRAY['']);
+SELECT qpsscale_arm('{twin,NULL}');
+\set VERBOSITY terse
+INSERT INTO qpsscale.armed (system_identifier, database_oid, hosts)
+VALUES (1, 1, ARRAY['twin', '']);
+\set VERBOSITY default
+
 -- arm: by whom, for which hosts; repeating it replaces the list
 SELECT qpsscale.host_identity() <> '' AS has_identity \gset
 \if :has_identity

@@ -457,7 +457,7 @@ CREATE TABLE qpsscale.armed (
 	singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
 	system_identifier bigint NOT NULL,
 	database_oid bigint NOT NULL,
-	hosts text[] NOT NULL,
+	hosts text[] NOT NULL CHECK ('' <> ALL (hosts)),
 	armed_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	armed_by name NOT NULL DEFAULT CURRENT_USER
 );
@@ -1106,6 +1106,21 @@ BEGIN
 			NEW.name
 			USING ERRCODE = 'insufficient_privilege',
 				  HINT = 'Set owner to a role that you are a member of.';
+	END IF;
+	-- The table's checks say the same, and show the row, which then has a secret
+	FOREACH reference IN ARRAY ARRAY[NEW.secret, NEW.old_secret] LOOP
+		IF reference !~ '^(file|env):[^[:space:]]+$' THEN
+			RAISE EXCEPTION 'webhook "%": a secret is not written into the catalog',
+				NEW.name
+				USING ERRCODE = 'invalid_parameter_value',
+					  HINT = 'Put it into a file below qpsscale.secrets_dir and refer to it as file:name.';
+		END IF;
+	END LOOP;
+	IF NEW.url !~ '^https?://(\[[0-9a-fA-F:.]+\]|[^][/@?#:[:space:]]+)(:[0-9]{1,5})?([/?][^#[:space:]]*)?$'
+		AND NEW.url !~ '^(file|env):[^[:space:]]+$' THEN
+		RAISE EXCEPTION 'webhook "%": the URL is not valid', NEW.name
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'Give https://host[:port]/path without user, or file:name or env:NAME where the URL is read.';
 	END IF;
 	FOREACH reference IN ARRAY ARRAY[NEW.url, NEW.secret, NEW.old_secret] LOOP
 		IF reference ~ '^(file|env):'
@@ -1847,6 +1862,14 @@ BEGIN
 		RAISE EXCEPTION 'cannot execute qpsscale_arm() during recovery'
 			USING ERRCODE = 'read_only_sql_transaction',
 				  HINT = 'This server is a standby. Call it on the primary.';
+	END IF;
+	-- '' is what a host without an identity says of itself: any such host
+	IF EXISTS (SELECT
+			   FROM pg_catalog.unnest(other_hosts) h
+			   WHERE h = '' OR h IS NULL) THEN
+		RAISE EXCEPTION 'a host without an identity cannot be armed'
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'Name each host by what SELECT qpsscale.host_identity(); says there.';
 	END IF;
 	IF here = '' THEN
 		RAISE EXCEPTION 'this host has no identity'

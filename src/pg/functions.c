@@ -280,7 +280,8 @@ qpsscale_set_capacity_by_hand(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(1) || PG_GETARG_INT32(1) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the number of instances must be 0 or more")));
+				 errmsg("the number of instances must be 0 or more"),
+				 errhint("Give the whole number that the group should have, not a difference.")));
 	by_hand.instances = PG_GETARG_INT32(1);
 	strlcpy(by_hand.reason, reason_argument(fcinfo, 2, sizeof(by_hand.reason)),
 			sizeof(by_hand.reason));
