@@ -25,7 +25,7 @@ ACTIONS = ("MetadataToken", "MetadataRoles", "MetadataCredentials",
 SETTINGS = {"lifetime": (int, float), "roles": (list,), "secret": (str,),
             "oidc_token": (str,), "role_trn": (str,), "format": (str,),
             "role_arn": (str,), "external_id": (str,),
-            "container_token": (str,)}
+            "container_token": (str,), "claimed_lifetime": (int, float)}
 
 
 class IdentityRequest:
@@ -53,6 +53,7 @@ class Identity:
     def reset(self):
         self.lifetime = 3600
         self.roles = ["scaler"]
+        self.claimed_lifetime = 0       # what is said of it; 0: the truth
         self.secret = "IssuedSecret"    # the beginning of each secret
         self.oidc_token = "good-token"
         self.role_trn = "trn:iam::2000000001:role/scaler"
@@ -183,5 +184,7 @@ class Identity:
         self.issued[key] = (secret, token, expiry)
         return {"AccessKeyId": key, "SecretAccessKey": secret,
                 "SessionToken": token,
-                "Expiration": time.strftime("%Y-%m-%dT%H:%M:%SZ",
-                                            time.gmtime(expiry))}
+                "Expiration": time.strftime(
+                    "%Y-%m-%dT%H:%M:%SZ", time.gmtime(
+                        now + self.claimed_lifetime if self.claimed_lifetime
+                        else expiry))}
