@@ -7,6 +7,7 @@
 #   conf   the settings of that server
 #   text   not run: output, or what would change the machine that runs the
 #          tests (apt-get, make install)
+#   json   AWS' policy: names exactly the actions that the code calls
 # and no other language is allowed.  What a reader has and a test has not is
 # put in by substitute(); what is there before the first snippet is made by
 # prepare().
@@ -56,7 +57,7 @@ sub substitute
 	$text =~ s/sudo (?:-u \w+ )?//g;
 	$text =~ s/ -o postgres//g;
 	# the cloud: the account of the emulator instead of the vendor's hosts
-	$text =~ s/(OPTIONS \()(provider 'byteplus')/$1endpoint '$url', $2/g;
+	$text =~ s/(OPTIONS \()(provider '(?:byteplus|aws)')/$1endpoint '$url', $2/g;
 	return $text;
 }
 
@@ -198,6 +199,16 @@ my @promises = (
 		}
 	],
 	[
+		qr/provider 'aws'/ => sub {
+			my $answer = sql("SELECT string_agg(check_name || ' ' || status, ', ')"
+				  . ' FROM qpsscale_validate(2)');
+
+			# the story of the manual goes on with one group
+			like($answer, qr/account fail/, 'AWS: validate says that the keys are missing');
+			sql('SELECT qpsscale_delete(2)');
+		}
+	],
+	[
 		qr/SET qpsscale.enabled = off/ => sub {
 			wait_for($node, 'SELECT state FROM qpsscale.stat_worker',
 				'disabled', 'the kill switch stops the worker');
@@ -297,7 +308,7 @@ sub run_snippets
 		elsif ($block->{language} eq 'sh') { $output = run_sh($block); }
 		else
 		{
-			like($block->{language}, qr/^(text|conf)$/,
+			like($block->{language}, qr/^(text|conf|json)$/,
 				"line $block->{line} says how it is meant");
 			next;
 		}
@@ -439,6 +450,26 @@ sub check_accounts
 	{
 		ok($readme =~ /`$name`/, "the manual knows $name");
 	}
+	return;
+}
+
+sub check_aws_permissions
+{
+	my ($block) = grep { $_->{language} eq 'json' } blocks($readme);
+	my @said = map { ref $_->{Action} ? @{ $_->{Action} } : $_->{Action} }
+	  @{ decode_json($block->{text})->{Statement} };
+	my @true;
+
+	foreach my $file (glob 'src/cloud/aws*.c')
+	{
+		my $source = slurp_file($file);
+
+		push @true, "autoscaling:$1"
+		  while $source =~ /"((?:Describe|Set)(?!\w*(?:Response|Result))\w+)"/g;
+		push @true, "cloudwatch:$1"
+		  while $source =~ /"GraniteServiceVersion\d+\.(\w+)"/g;
+	}
+	same_list(\@said, \@true, 'permissions at AWS');
 	return;
 }
 
@@ -658,6 +689,7 @@ run_snippets();
 check_settings();
 check_policy();
 check_accounts();
+check_aws_permissions();
 check_reasons();
 check_problems();
 check_functions();
