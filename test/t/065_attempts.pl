@@ -127,7 +127,9 @@ my @attempts = (
 		map { [ \@not_admin, "LOCK TABLE qpsscale.$_ IN $mode MODE", $denied ] }
 		  qw(state activities evaluations errors armed own_state seal) }
 		'ROW SHARE', 'SHARE', 'ACCESS EXCLUSIVE'),
-	(map { [ \@everybody, "LOCK TABLE qpsscale.resource_groups IN $_ MODE", $denied ] }
+	(map { my $mode = $_;
+		map { [ \@everybody, "LOCK TABLE qpsscale.$_ IN $mode MODE", $denied ] }
+		  qw(resource_groups alerts alert_deliveries) }
 		'SHARE', 'EXCLUSIVE', 'ACCESS EXCLUSIVE'),
 	[ \@others, 'SELECT * FROM qpsscale.state FOR UPDATE', $denied ],
 
