@@ -38,6 +38,9 @@ $$ BEGIN RETURN NEW; END $$;
 CREATE TRIGGER foreign_code BEFORE UPDATE ON qpsscale.alerts
 	FOR EACH ROW EXECUTE FUNCTION foreign_code();
 SQL
+sql("SELECT qpsscale_webhook_test('default')");
+wait_until('the round that should deliver an alert is refused',
+	sub { lines('could not deliver alerts') > 0 });
 my $from = sql($ticks);
 wait_for($node, "SELECT ticks >= $from + 8 FROM qpsscale.stat_worker",
 	't', 'a worker whose objects were changed goes on looking at them');
