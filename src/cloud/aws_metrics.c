@@ -19,10 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FINE_PERIOD_S		60
-#define COARSE_PERIOD_S		300
-#define FINE_WINDOW_S		600
-#define LONGEST_WINDOW_S	86400
 #define MOST_POINTS			100800	/* of one call */
 
 /* Points come with a delay: the last minute may still be incomplete. */
@@ -188,25 +184,16 @@ qs_aws_ask_load(QsArena *arena, const QsBatch *batch,
 				const QsIdIndex *balancers, int metric_period_s,
 				int64_t now_us, QsCallList *calls, QsError *error)
 {
-	int64_t		window_s = metric_period_s;
-	int64_t		period_s;
-	int64_t		batch_size;
+	QsLoadWindow window = qs_load_window(metric_period_s, QS_AWS_METRICS,
+										 MOST_POINTS);
 
-	if (window_s > LONGEST_WINDOW_S)
-		window_s = LONGEST_WINDOW_S;
-	period_s = window_s <= FINE_WINDOW_S ? FINE_PERIOD_S : COARSE_PERIOD_S;
-	if (window_s < period_s)
-		window_s = period_s;
-	window_s = (window_s + period_s - 1) / period_s * period_s;
-	batch_size = MOST_POINTS / (window_s / period_s + 1);
-	if (batch_size > QS_AWS_METRICS)
-		batch_size = QS_AWS_METRICS;
-	for (int i = 0; i < balancers->n_ids; i += (int) batch_size)
+	for (int i = 0; i < balancers->n_ids; i += window.ids_per_call)
 	{
-		QsIdIndex	slice = qs_id_index_slice(balancers, i, (int) batch_size);
+		QsIdIndex	slice = qs_id_index_slice(balancers, i,
+											  window.ids_per_call);
 
-		if (!add_load_call(arena, batch, &slice, window_s, period_s, false,
-						   now_us, calls, error))
+		if (!add_load_call(arena, batch, &slice, window.window_s,
+						   window.period_s, false, now_us, calls, error))
 			return false;
 	}
 	return true;

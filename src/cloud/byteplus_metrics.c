@@ -14,12 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Fine buckets for windows up to ten minutes, as the first original had. */
-#define FINE_PERIOD_S		60
-#define COARSE_PERIOD_S		300
-#define FINE_WINDOW_S		600
-#define LONGEST_WINDOW_S	86400	/* EndTime - StartTime, vendor's tool */
-
 /* EndTime in the future is refused: stay this far behind the cloud's clock. */
 #define CLOCK_MARGIN_S		5
 
@@ -74,7 +68,7 @@ qs_byteplus_load_body(QsArena *arena, QsBytePlusCall *call, int64_t now_us,
 	body = qs_arena_printf(arena, format,
 						   (long long) call->base.window_start_s,
 						   (long long) call->base.window_end_s,
-						   call->base.period_s == FINE_PERIOD_S ? "1m" : "5m",
+						   call->base.period_s == 60 ? "1m" : "5m",
 						   instances);
 	if (body == NULL)
 		return qs_byteplus_no_memory(error);
@@ -109,36 +103,21 @@ add_load_call(QsArena *arena, const QsBatch *batch, const QsIdIndex *albs,
 	return true;
 }
 
-/*
- * Long windows take smaller batches rather than longer buckets: the newest
- * bucket should stay new.  One point more than the window holds is reckoned
- * with, since the server may count both ends.
- */
 bool
 qs_byteplus_ask_load(QsArena *arena, const QsBatch *batch,
 					 const QsIdIndex *albs, int metric_period_s,
 					 int64_t now_us, QsCallList *calls, QsError *error)
 {
-	int64_t		window_s = metric_period_s;
-	int64_t		period_s;
-	int64_t		batch_size;
+	QsLoadWindow window = qs_load_window(metric_period_s,
+										 QS_BYTEPLUS_LOAD_IDS,
+										 QS_BYTEPLUS_LOAD_POINTS);
 
-	if (window_s > LONGEST_WINDOW_S)
-		window_s = LONGEST_WINDOW_S;
-	period_s = window_s <= FINE_WINDOW_S ? FINE_PERIOD_S : COARSE_PERIOD_S;
-	if (window_s < period_s)
-		window_s = period_s;
-	window_s = (window_s + period_s - 1) / period_s * period_s;
-	batch_size = QS_BYTEPLUS_LOAD_POINTS / (window_s / period_s + 1);
-	if (batch_size > QS_BYTEPLUS_LOAD_IDS)
-		batch_size = QS_BYTEPLUS_LOAD_IDS;
-
-	for (int i = 0; i < albs->n_ids; i += (int) batch_size)
+	for (int i = 0; i < albs->n_ids; i += window.ids_per_call)
 	{
-		QsIdIndex	slice = qs_id_index_slice(albs, i, (int) batch_size);
+		QsIdIndex	slice = qs_id_index_slice(albs, i, window.ids_per_call);
 
-		if (!add_load_call(arena, batch, &slice, window_s, period_s, now_us,
-						   calls, error))
+		if (!add_load_call(arena, batch, &slice, window.window_s,
+						   window.period_s, now_us, calls, error))
 			return false;
 	}
 	return true;

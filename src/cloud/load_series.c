@@ -11,6 +11,32 @@
 /* More is garbage, and sums of less cannot overflow. */
 #define HIGHEST_QPS			1e15
 
+#define FINE_PERIOD_S		60
+#define COARSE_PERIOD_S		300
+#define FINE_WINDOW_S		600
+#define LONGEST_WINDOW_S	86400	/* EndTime - StartTime, BytePlus' tool */
+
+QsLoadWindow
+qs_load_window(int metric_period_s, int most_ids, int most_points)
+{
+	QsLoadWindow window = {.window_s = metric_period_s};
+	int64_t		ids;
+
+	if (window.window_s > LONGEST_WINDOW_S)
+		window.window_s = LONGEST_WINDOW_S;
+	window.period_s = window.window_s <= FINE_WINDOW_S ? FINE_PERIOD_S :
+		COARSE_PERIOD_S;
+	if (window.window_s < window.period_s)
+		window.window_s = window.period_s;
+	window.window_s = (window.window_s + window.period_s - 1) /
+		window.period_s * window.period_s;
+	ids = most_points / (window.window_s / window.period_s + 1);
+	if (ids > most_ids)
+		ids = most_ids;
+	window.ids_per_call = ids > 1 ? (int) ids : 1;
+	return window;
+}
+
 void
 qs_load_series_start(QsLoadSeries *series, int64_t window_start_s,
 					 int64_t window_end_s, int64_t period_s)

@@ -20,6 +20,23 @@ typedef struct QsLoadPoint
 	size_t		position;
 } QsLoadPoint;
 
+/* What to ask of a monitor that has buckets of one and of five minutes. */
+typedef struct QsLoadWindow
+{
+	int64_t		window_s;		/* whole buckets */
+	int64_t		period_s;		/* of a bucket: 60 or 300 */
+	int			ids_per_call;	/* at least one */
+} QsLoadWindow;
+
+/*
+ * Fine buckets for windows up to ten minutes, as the first original had.  Long
+ * windows take smaller batches rather than longer buckets: the newest bucket
+ * should stay new.  One point more than the window holds is reckoned with,
+ * since the server may count both ends.
+ */
+extern QsLoadWindow qs_load_window(int metric_period_s, int most_ids,
+								   int most_points);
+
 /* Zeroed before its first use; the memory serves the next series again. */
 typedef struct QsLoadSeries
 {

@@ -18,6 +18,7 @@
 
 #include "miscadmin.h"
 #include "pg/crash_points.h"
+#include "pg/account_index.h"
 #include "pg/cycle.h"
 #include "pg/explain.h"
 #include "pg/intervention.h"
@@ -547,56 +548,6 @@ await_last_replies(Cycle *cycle)
  * Preparation
  * ----------
  */
-typedef struct AccountKey
-{
-	char		owner[NAMEDATALEN];
-	char		account[NAMEDATALEN];
-	char		provider[32];
-} AccountKey;
-
-typedef struct AccountEntry
-{
-	AccountKey	key;
-	QpsscaleAccount *account;
-} AccountEntry;
-
-static void
-account_key(AccountKey *key, const char *owner, const char *account,
-			const char *provider)
-{
-	memset(key, 0, sizeof(*key));
-	strlcpy(key->owner, owner, sizeof(key->owner));
-	strlcpy(key->account, account == NULL ? "" : account,
-			sizeof(key->account));
-	strlcpy(key->provider, provider, sizeof(key->provider));
-}
-
-static HTAB *
-resolve_accounts(Cycle *cycle)
-{
-	HASHCTL		control = {0};
-	HTAB	   *accounts;
-
-	control.keysize = sizeof(AccountKey);
-	control.entrysize = sizeof(AccountEntry);
-	control.hcxt = CurrentMemoryContext;
-	accounts = hash_create("qpsscale accounts", 32, &control,
-						   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	for (int i = 0; i < cycle->snapshot->n_accounts; i++)
-	{
-		QpsscaleAccount *account = cycle->snapshot->accounts[i];
-		AccountKey	key;
-		AccountEntry *entry;
-
-		account_key(&key, account->owner, account->name, account->provider);
-		entry = hash_search(accounts, &key, HASH_ENTER, NULL);
-		entry->account = account;
-		qpsscale_account_resolve(account, cycle->settings->secrets_dir,
-								 cycle->settings->region);
-	}
-	return accounts;
-}
-
 /* What the settings, the call and the provider say about the policy. */
 static void
 complete_policy(Cycle *cycle, QpsscaleGroup *group)
@@ -615,9 +566,8 @@ complete_policy(Cycle *cycle, QpsscaleGroup *group)
 static void
 prepare_group(Cycle *cycle, QpsscaleGroup *group, HTAB *accounts)
 {
-	AccountKey	key;
-	AccountEntry *entry;
-	const char *problem = NULL;
+	QpsscaleAccount *account = qpsscale_account_of(accounts, group);
+	const char *problem;
 
 	cycle->in_stage[STAGE_OBSERVING]++;
 	group->stage = STAGE_OBSERVING;
@@ -626,58 +576,22 @@ prepare_group(Cycle *cycle, QpsscaleGroup *group, HTAB *accounts)
 	complete_policy(cycle, group);
 	if (cycle->request->by_hand != NULL)
 		qpsscale_intervene(group, cycle->request->by_hand);
-
-	account_key(&key, group->owner, group->account_name,
-				group->provider_name);
-	entry = hash_search(accounts, &key, HASH_FIND, NULL);
-	if (entry == NULL)
-		problem = "the account changed while the cycle was being prepared";
-	else if (!entry->account->usable && !entry->account->waiting)
-		problem = entry->account->problem;
-	else if (group->provider == NULL)
-		problem = psprintf("provider \"%s\" is not known",
-						   group->provider_name);
-	else if (group->region == NULL && entry->account->cloud.region == NULL)
-		problem = "neither the group nor its account names a region";
+	problem = qpsscale_account_problem(account, group);
 	if (problem != NULL)
 	{
 		refuse_account(cycle, group, problem);
 		return;
 	}
-	group->account = entry->account;
-	if (entry->account->waiting)
+	group->account = account;
+	if (account->waiting)
 		enter(cycle, group, STAGE_WAITING);
-}
-
-static void
-cleanse(StoreSnapshot *snapshot)
-{
-	for (int i = 0; i < snapshot->n_accounts; i++)
-		qs_account_cleanse(&snapshot->accounts[i]->cloud);
-}
-
-/* Of credentials that all groups still have: nobody's error but our own. */
-static void
-tell_complaints(void)
-{
-	const char *complaint;
-	ErrorData  *error;
-
-	while ((complaint = qpsscale_supplies_complaint()) != NULL)
-	{
-		char	   *message = pstrdup(complaint);
-
-		qpsscale_localize(message);
-		ereport(qpsscale_elevel(WARNING), (errmsg("qpsscale: %s", message)));
-		if (!qpsscale_store_error("credentials", message, &error))
-			log_step_error("record an error", error);
-	}
 }
 
 static void
 run(Cycle *cycle)
 {
-	HTAB	   *accounts = resolve_accounts(cycle);
+	HTAB	   *accounts = qpsscale_accounts_resolve(cycle->snapshot,
+													 cycle->settings);
 
 	for (int i = 0; i < cycle->snapshot->n_groups; i++)
 		prepare_group(cycle, &cycle->snapshot->groups[i], accounts);
@@ -687,8 +601,8 @@ run(Cycle *cycle)
 	QPSSCALE_CRASH_POINT(calls_submitted);
 	run_stages(cycle);
 	await_last_replies(cycle);
-	cleanse(cycle->snapshot);
-	tell_complaints();
+	qpsscale_accounts_cleanse(cycle->snapshot);
+	qpsscale_accounts_tell();
 }
 
 static bool
