@@ -319,6 +319,8 @@ parse_by_kind(QsArena *arena, QsAwsCall *call, const QsHttpReply *reply,
 			return qs_aws_parse_activities(arena, call, reply, now_us, error);
 		case QS_CALL_SET_CAPACITY:
 			return qs_aws_parse_set(arena, call, reply, now_us, error);
+		case QS_CALL_SIGNAL:
+			break;
 	}
 	return qs_error_set(error, QS_ERROR_TERMINAL, "unknown_call",
 						"no such kind of call");

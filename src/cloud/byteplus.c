@@ -224,6 +224,8 @@ byteplus_parse(QsArena *arena, QsCall *call, const QsHttpReply *reply,
 												follow_up, error);
 		case QS_CALL_SET_CAPACITY:
 			return qs_byteplus_parse_set(arena, ours, reply, now_us, error);
+		case QS_CALL_SIGNAL:
+			break;
 	}
 	return qs_error_set(error, QS_ERROR_TERMINAL, "unknown_call",
 						"no such kind of call");

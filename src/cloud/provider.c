@@ -26,6 +26,8 @@ qs_call_kind_name(QsCallKind kind)
 			return "in_service";
 		case QS_CALL_ACTIVITIES:
 			return "activities";
+		case QS_CALL_SIGNAL:
+			return "signal";
 		case QS_CALL_SET_CAPACITY:
 			return "set_capacity";
 	}
@@ -129,6 +131,9 @@ qs_target_forget(QsTarget *target)
 	qs_error_clear(&target->in_service_error);
 	qs_error_clear(&target->activity_error);
 	qs_error_clear(&target->set_error);
+	memset(&target->reading, 0, sizeof(target->reading));
+	target->reading.at_us = QS_NEVER;
+	qs_error_clear(&target->reading_error);
 	target->set_accepted = false;
 	target->set_request_id[0] = '\0';
 	target->provided = NULL;
@@ -166,6 +171,10 @@ charge_target(QsCallKind kind, QsTarget *target, const QsError *reason)
 			target->activity.asked = true;
 			target->activity.known = false;
 			target->activity_error = *reason;
+			break;
+		case QS_CALL_SIGNAL:
+			target->reading.state = QS_READING_UNKNOWN;
+			target->reading_error = *reason;
 			break;
 		case QS_CALL_SET_CAPACITY:
 			target->set_accepted = false;

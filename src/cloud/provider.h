@@ -16,6 +16,7 @@
 #include "core/decide.h"
 #include "core/error.h"
 #include "core/http_message.h"
+#include "core/signal.h"
 
 typedef enum QsCallKind
 {
@@ -23,12 +24,21 @@ typedef enum QsCallKind
 	QS_CALL_CAPACITY,			/* desired, min, max, total of many groups */
 	QS_CALL_IN_SERVICE,			/* in-service count of one group */
 	QS_CALL_ACTIVITIES,			/* the cloud's activities of one group */
+	QS_CALL_SIGNAL,				/* one further load signal of many groups */
 	QS_CALL_SET_CAPACITY		/* the one call that changes anything */
 } QsCallKind;
 
-#define QS_CALL_KINDS	5
+#define QS_CALL_KINDS	6
 
 extern const char *qs_call_kind_name(QsCallKind kind);
+
+/* What a further signal is, as its source is asked for it. */
+typedef struct QsSignalQuery
+{
+	const char *query;			/* PromQL, or one of the provider's signals[] */
+	const char *label;			/* Prometheus: NULL, or by which of its labels */
+	const char *label_value;	/* the one series of many is found */
+} QsSignalQuery;
 
 /* One group as a provider sees it.  Ids are the caller's; results are set by
  * parse() of the calls that carry the group. */
@@ -37,7 +47,9 @@ typedef struct QsTarget
 	int64_t		group_id;
 	const char *alb_id;			/* NULL when no load is wanted */
 	const char *asg_id;
-	const char *region;			/* never NULL here: group's or account's */
+	const char *kind;			/* of the scaled object, or NULL */
+	const char *region;			/* never NULL here: group's or account's; ""
+								 * where the provider has_no_regions */
 
 	QsLoad		load;
 	QsError		load_error;		/* class NONE: known, or known to be missing */
@@ -47,6 +59,10 @@ typedef struct QsTarget
 	QsCloudActivity activity;
 	QsError		activity_error;
 	QsError		set_error;
+	const QsSignalQuery *query; /* not NULL: the target is one signal of the
+								 * group, and only the next two are answered */
+	QsReading	reading;
+	QsError		reading_error;
 	bool		set_accepted;
 	char		set_request_id[64]; /* the cloud's, for the audit row */
 
@@ -67,6 +83,7 @@ typedef struct QsRegionMemory
 typedef struct QsCall
 {
 	QsCallKind	kind;
+	const struct QsProvider *provider;	/* the caller's: who reads the reply */
 	QsHttpRequest request;
 	const char *bucket;			/* account and API: "aws/acct/load" */
 	double		rate_per_second;	/* documented limit, <= 0 = none known */
@@ -145,6 +162,21 @@ typedef struct QsProvider
 	bool		(*observe) (QsArena *arena, const QsBatch *batch,
 							int metric_period_s, int64_t now_us,
 							QsCallList *calls, QsError *error);
+
+	/*
+	 * Calls that read signals: of a batch whose targets each have a query, and
+	 * of its group alb_id, asg_id and kind.  Equal queries are asked once.
+	 * NULL where the provider is the source of none.
+	 */
+	bool		(*observe_signals) (QsArena *arena, const QsBatch *batch,
+									int metric_period_s, int64_t now_us,
+									QsCallList *calls, QsError *error);
+	const char *const *signals; /* what a query may be, NULL at the end; NULL:
+								 * any text that is not empty */
+	bool		signals_follow_resolution;	/* published each minute: not asked
+											 * more often */
+	bool		only_signals;	/* no groups of its own */
+	bool		has_no_regions;
 	QsCall	   *(*ask_in_service) (QsArena *arena, const QsBatch *batch,
 								   QsTarget *target, int64_t now_us,
 								   QsError *error);

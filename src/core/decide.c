@@ -600,6 +600,7 @@ begin(const Thought *t)
 void
 qs_decide(const QsPolicy *policy, const QsLoad *load,
 		  const QsCapacity *capacity, const QsCloudActivity *activity,
+		  const QsSignal *signals, int n_signals,
 		  const QsHistory *history, int64_t now, QsDecision *decision)
 {
 	Thought		t;

@@ -18,6 +18,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/signal.h"
+
 #define QS_NEVER			INT64_MIN
 #define QS_NO_LIMIT			(-1)	/* an optional count that is not set */
 #define QS_UNKNOWN			(-1)	/* a count that was not observed */
@@ -258,6 +260,7 @@ typedef struct QsDecision
 	bool		needs_activities;	/* about to act: ask the cloud's
 									 * activities, then decide again */
 	bool		needs_in_service;	/* likewise the in-service count */
+	bool		needs_vetoes;	/* likewise the vetoes: about to shrink */
 	int64_t		cooldown_until; /* latest end of any cooldown, QS_NEVER if
 								 * none runs: for display */
 	/* to be stored for the next evaluation */
@@ -277,6 +280,7 @@ typedef struct QsDecision
 extern void qs_decide(const QsPolicy *policy, const QsLoad *load,
 					  const QsCapacity *capacity,
 					  const QsCloudActivity *activity,
+					  const QsSignal *signals, int n_signals,
 					  const QsHistory *history, int64_t now,
 					  QsDecision *decision);
 

@@ -61,16 +61,91 @@ qpsscale_accounts_resolve(const StoreSnapshot *snapshot,
 	return accounts;
 }
 
-QpsscaleAccount *
-qpsscale_account_of(HTAB *accounts, const QpsscaleGroup *group)
+static QpsscaleAccount *
+find_account(HTAB *accounts, const char *owner, const char *account,
+			 const char *provider)
 {
 	AccountKey	key;
 	AccountEntry *entry;
 
-	account_key(&key, group->owner, group->account_name,
-				group->provider_name);
+	account_key(&key, owner, account, provider);
 	entry = hash_search(accounts, &key, HASH_FIND, NULL);
 	return entry == NULL ? NULL : entry->account;
+}
+
+QpsscaleAccount *
+qpsscale_account_of(HTAB *accounts, const QpsscaleGroup *group)
+{
+	return find_account(accounts, group->owner, group->account_name,
+						group->provider_name);
+}
+
+static const char *
+resolve_source(HTAB *accounts, const QpsscaleGroup *group,
+			   GroupSignal *source)
+{
+	bool		of_group = strcmp(source->source, "cloud") == 0;
+	QpsscaleAccount *account;
+
+	source->provider = of_group ? group->provider :
+		qs_provider_by_name(source->source);
+	if (source->provider == NULL || source->provider->observe_signals == NULL)
+		return psprintf("\"%s\" is not a source of signals",
+						of_group ? group->provider_name : source->source);
+	account = of_group ? qpsscale_account_of(accounts, group) :
+		find_account(accounts, group->owner, source->account_name,
+					 source->source);
+	if (account == NULL)
+		return "the account changed while the cycle was being prepared";
+	if (!account->usable && !account->waiting)
+		return account->problem;
+	source->account = account;
+	return NULL;
+}
+
+void
+qpsscale_sources_resolve(HTAB *accounts, QpsscaleGroup *group)
+{
+	for (int i = 0; i < group->n_signals; i++)
+	{
+		GroupSignal *source = &group->sources[i];
+		const char *problem = resolve_source(accounts, group, source);
+
+		source->target.reading.at_us = QS_NEVER;
+		if (problem != NULL)
+			qs_error_set(&source->target.reading_error, QS_ERROR_CREDENTIAL,
+						 "", "%s", problem);
+	}
+}
+
+bool
+qpsscale_group_waits(const QpsscaleGroup *group)
+{
+	if (group->account->waiting)
+		return true;
+	for (int i = 0; i < group->n_signals; i++)
+		if (group->sources[i].account != NULL &&
+			group->sources[i].account->waiting)
+			return true;
+	return false;
+}
+
+/* The wait is over: who has got none says so. */
+void
+qpsscale_sources_arrived(QpsscaleGroup *group)
+{
+	for (int i = 0; i < group->n_signals; i++)
+	{
+		GroupSignal *source = &group->sources[i];
+
+		if (source->account == NULL || source->account->usable)
+			continue;
+		qs_error_set(&source->target.reading_error, QS_ERROR_CREDENTIAL, "",
+					 "%s", source->account->problem != NULL ?
+					 source->account->problem :
+					 "no credentials before the cycle's deadline");
+		source->account = NULL;
+	}
 }
 
 void
@@ -91,7 +166,8 @@ qpsscale_account_problem(const QpsscaleAccount *account,
 	if (group->provider == NULL)
 		return psprintf("provider \"%s\" is not known",
 						group->provider_name);
-	if (group->region == NULL && account->cloud.region == NULL)
+	if (!group->provider->has_no_regions && group->region == NULL &&
+		account->cloud.region == NULL)
 		return "neither the group nor its account names a region";
 	return NULL;
 }

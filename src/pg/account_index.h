@@ -34,4 +34,13 @@ extern void qpsscale_accounts_tell(void);
 /* Overwrites the secrets at the end of the cycle. */
 extern void qpsscale_accounts_cleanse(StoreSnapshot *snapshot);
 
+/* Provider and account of each further signal; one without has an error. */
+extern void qpsscale_sources_resolve(HTAB *accounts, QpsscaleGroup *group);
+
+/* Does an account that the group needs still wait for its credentials? */
+extern bool qpsscale_group_waits(const QpsscaleGroup *group);
+
+/* When they do no longer: signals without credentials get an error. */
+extern void qpsscale_sources_arrived(QpsscaleGroup *group);
+
 #endif							/* QPSSCALE_ACCOUNT_INDEX_H */

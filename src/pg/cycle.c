@@ -100,9 +100,15 @@ wants_in_service(const QpsscaleGroup *group)
 static void
 decide(QpsscaleGroup *group)
 {
+	for (int i = 0; i < group->n_signals; i++)
+	{
+		group->signals[i].asked = group->sources[i].batched;
+		group->signals[i].reading = group->sources[i].target.reading;
+	}
 	group->decided_at = GetCurrentTimestamp();
 	qs_decide(&group->policy, &group->target.load, &group->target.capacity,
-			  &group->target.activity, &group->history,
+			  &group->target.activity, group->signals, group->n_signals,
+			  &group->history,
 			  qpsscale_unix_us(group->decided_at), &group->decision);
 }
 
@@ -145,6 +151,14 @@ decided(Cycle *cycle, QpsscaleGroup *group)
 	note_error(group, "load", &target->load_error);
 	note_error(group, "activities", &target->activity_error);
 	note_error(group, "in_service", &target->in_service_error);
+	for (int i = 0; i < group->n_signals; i++)
+	{
+		QsError    *error = &group->sources[i].target.reading_error;
+
+		localize_error(error);
+		note_error(group, psprintf("signal %s", group->signals[i].name),
+				   error);
+	}
 	log_decision(cycle, group);
 	enter(cycle, group, STAGE_DECIDED);
 	QPSSCALE_CRASH_POINT(decided);
@@ -167,6 +181,7 @@ consider(Cycle *cycle, QpsscaleGroup *group)
 {
 	bool		in_service;
 	bool		activities;
+	bool		vetoes;
 
 	qpsscale_resolve_open(group, cycle->settings);
 	decide(group);
@@ -181,7 +196,9 @@ consider(Cycle *cycle, QpsscaleGroup *group)
 		group->batch != NULL &&
 		(group->decision.needs_activities || cycle->request->validate ||
 		 qpsscale_changed_by_others(group));
-	if (!in_service && !activities)
+	vetoes = !cycle->over && !group->asked_vetoes &&
+		(group->decision.needs_vetoes || cycle->request->validate);
+	if (!in_service && !activities && !vetoes)
 	{
 		decided(cycle, group);
 		return;
@@ -193,10 +210,13 @@ consider(Cycle *cycle, QpsscaleGroup *group)
 		qpsscale_ask_in_service(&cycle->observer, group);
 	if (activities)
 		qpsscale_ask_activities(&cycle->observer, group);
+	if (vetoes)
+		qpsscale_ask_vetoes(&cycle->observer, group);
 	group->pending[QS_CALL_IN_SERVICE]--;
 	if (group->stage == STAGE_CHECKING &&
 		group->pending[QS_CALL_IN_SERVICE] == 0 &&
-		group->pending[QS_CALL_ACTIVITIES] == 0)
+		group->pending[QS_CALL_ACTIVITIES] == 0 &&
+		group->pending[QS_CALL_SIGNAL] == 0)
 		consider(cycle, group);
 }
 
@@ -463,10 +483,11 @@ admit(Cycle *cycle)
 		QpsscaleAccount *account = group->account;
 
 		if (group->stage != STAGE_WAITING ||
-			(account->waiting && !cycle->over))
+			(qpsscale_group_waits(group) && !cycle->over))
 			continue;
 		if (account->usable && !cycle->over)
 		{
+			qpsscale_sources_arrived(group);
 			enter(cycle, group, STAGE_OBSERVING);
 			continue;
 		}
@@ -583,7 +604,8 @@ prepare_group(Cycle *cycle, QpsscaleGroup *group, HTAB *accounts)
 		return;
 	}
 	group->account = account;
-	if (account->waiting)
+	qpsscale_sources_resolve(accounts, group);
+	if (qpsscale_group_waits(group))
 		enter(cycle, group, STAGE_WAITING);
 }
 

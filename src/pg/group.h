@@ -125,6 +125,19 @@ typedef struct GroupChange
 
 struct QpsscaleAccount;
 
+/* Where a further signal comes from, and what it said in this cycle. */
+typedef struct GroupSignal
+{
+	const char *source;			/* "cloud": the group's own; else a provider */
+	const char *account_name;	/* NULL = the source's default chain */
+	QsSignalQuery query;
+	const QsProvider *provider;
+	struct QpsscaleAccount *account;
+	QsTarget	target;			/* its reading is the signal's */
+	bool		batched;
+	bool		reused;			/* not asked again: nothing newer published */
+} GroupSignal;
+
 typedef struct QpsscaleGroup
 {
 	/* policy and identity */
@@ -136,11 +149,15 @@ typedef struct QpsscaleGroup
 	const char *owner;
 	const char *alb_id;
 	const char *asg_id;
+	const char *kind;			/* NULL where the provider knows only one */
 	const char *region;			/* NULL = the account's */
 	bool		enabled;
 	bool		row_dry_run;
 	int			activity_deadline_s;
 	QsPolicy	policy;
+	int			n_signals;
+	QsSignal   *signals;		/* as decide() takes them */
+	GroupSignal *sources;		/* of each of them */
 
 	/* state */
 	QsHistory	history;
@@ -165,6 +182,7 @@ typedef struct QpsscaleGroup
 	int			pending[QS_CALL_KINDS]; /* calls that carry its answer */
 	bool		asked_in_service;
 	bool		asked_activities;
+	bool		asked_vetoes;
 	bool		load_reused;	/* not asked again: nothing newer published */
 	bool		set_sent;		/* the changing call may have left us */
 	QsDecision	decision;

@@ -7,17 +7,16 @@
  * the rest of the batch.  A listing's page that hangs holds nobody whose group
  * another page has named.
  *
- * A metric is asked no more often than its source publishes it: what the last
- * call said is kept per group in this process, and used again until the next
- * point can be there.
+ * A metric is asked no more often than its source publishes it; see
+ * last_observed.h.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "pg/last_observed.h"
 #include "pg/observe.h"
 #include "pg/worker.h"
 #include "utils/hsearch.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 /* Publishing is not instant: a bucket is asked for this long after its end. */
@@ -26,26 +25,16 @@
 typedef struct BatchKey
 {
 	QpsscaleAccount *account;
+	const QsProvider *provider;
 	char		region[68];
 } BatchKey;
 
 typedef struct BatchEntry
 {
 	BatchKey	key;
-	const QsProvider *provider;
 	QsBatch    *batch;
 	int			capacity;
 } BatchEntry;
-
-typedef struct KnownLoad
-{
-	int64		group_id;		/* key */
-	int64		version;
-	int64		bucket;			/* publishing interval it was asked in */
-	QsLoad		load;
-} KnownLoad;
-
-static HTAB *known_loads = NULL;
 
 static int64
 now_us(void)
@@ -58,60 +47,6 @@ publishing_bucket(const Observer *observer)
 {
 	return (now_us() / USECS_PER_SEC - PUBLISH_DELAY_S) /
 		Max(observer->metric_resolution_s, 1);
-}
-
-static void
-make_known_loads(void)
-{
-	HASHCTL		control = {0};
-
-	control.keysize = sizeof(int64);
-	control.entrysize = sizeof(KnownLoad);
-	control.hcxt = TopMemoryContext;
-	known_loads = hash_create("qpsscale loads", 256, &control,
-							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-}
-
-static bool
-reuse_load(const Observer *observer, QpsscaleGroup *group)
-{
-	KnownLoad  *known;
-
-	if (observer->fresh || known_loads == NULL)
-		return false;
-	known = hash_search(known_loads, &group->id, HASH_FIND, NULL);
-	if (known == NULL || known->version != group->version ||
-		known->bucket != observer->bucket)
-		return false;
-	group->target.load = known->load;
-	group->load_reused = true;
-	return true;
-}
-
-static void
-keep_load(const Observer *observer, const QpsscaleGroup *group)
-{
-	KnownLoad  *known;
-
-	if (group->load_reused || group->target.load_error.class != QS_ERROR_NONE)
-		return;
-	if (known_loads == NULL)
-		make_known_loads();
-	known = hash_search(known_loads, &group->id, HASH_ENTER, NULL);
-	known->version = group->version;
-	known->bucket = observer->bucket;
-	known->load = group->target.load;
-}
-
-/* Groups come and go: start anew rather than keep the gone ones for ever. */
-static void
-bound_known_loads(int n_groups)
-{
-	if (known_loads == NULL ||
-		hash_get_num_entries(known_loads) <= 2 * (long) n_groups + 1000)
-		return;
-	hash_destroy(known_loads);
-	known_loads = NULL;
 }
 
 static QsNetLimits
@@ -137,11 +72,13 @@ is_ready(const QpsscaleGroup *group)
 	{
 		case STAGE_OBSERVING:
 			return pending[QS_CALL_LOAD] == 0 &&
+				pending[QS_CALL_SIGNAL] == 0 &&
 				(pending[QS_CALL_CAPACITY] == 0 ||
 				 group->target.capacity.known);
 		case STAGE_CHECKING:
 			return pending[QS_CALL_IN_SERVICE] == 0 &&
-				pending[QS_CALL_ACTIVITIES] == 0;
+				pending[QS_CALL_ACTIVITIES] == 0 &&
+				pending[QS_CALL_SIGNAL] == 0;
 		case STAGE_ACTING:
 			return pending[QS_CALL_SET_CAPACITY] == 0;
 		default:
@@ -160,7 +97,7 @@ tell_ready(Observer *observer, QpsscaleGroup *group)
 
 		if (!target->capacity.known)
 			group->provider->settle(&target, 1);
-		keep_load(observer, group);
+		qpsscale_keep_observed(observer, group);
 	}
 	observer->ready(observer->context, group);
 }
@@ -175,12 +112,6 @@ release(Observer *observer, QsCall *call)
 		group->pending[call->kind]--;
 		tell_ready(observer, group);
 	}
-}
-
-static const QsProvider *
-provider_of(const QsCall *call)
-{
-	return ((QpsscaleGroup *) call->targets[0]->user)->provider;
 }
 
 static void
@@ -205,13 +136,16 @@ send_call(Observer *observer, QsCall *call)
 		return;
 	observer->pending--;
 	observer->failed_calls++;
-	provider_of(call)->abandon(call, &error);
+	call->provider->abandon(call, &error);
 	release(observer, call);
 }
 
 static void
-submit(Observer *observer, QsCall *call)
+submit(Observer *observer, QsCall *call, const QsProvider *provider,
+	   QpsscaleAccount *account)
 {
+	call->provider = provider;
+	call->user = account;
 	count_in(observer, call);
 	send_call(observer, call);
 }
@@ -221,10 +155,15 @@ submit(Observer *observer, QsCall *call)
  * must not make a group ready whose other call has not even begun.
  */
 static void
-submit_all(Observer *observer, QsCallList *calls)
+submit_all(Observer *observer, QsCallList *calls, const QsProvider *provider,
+		   QpsscaleAccount *account)
 {
 	for (int i = 0; i < calls->n_calls; i++)
+	{
+		calls->calls[i]->provider = provider;
+		calls->calls[i]->user = account;
 		count_in(observer, calls->calls[i]);
+	}
 	for (int i = 0; i < calls->n_calls; i++)
 		send_call(observer, calls->calls[i]);
 }
@@ -289,7 +228,7 @@ sign_anew(Observer *observer, QsCall *call, const QsError *error)
 	QpsscaleGroup *group = group_of(call);
 	QsError		problem;
 
-	switch (qpsscale_account_renew(group->account, call->serial))
+	switch (qpsscale_account_renew(call->user, call->serial))
 	{
 		case RENEWAL_NONE:
 			return false;
@@ -301,7 +240,7 @@ sign_anew(Observer *observer, QsCall *call, const QsError *error)
 	}
 	call->signed_anew = true;
 	call->serial = call->account->serial;
-	if (!group->provider->sign(observer->arena, call, now_us(), &problem))
+	if (!call->provider->sign(observer->arena, call, now_us(), &problem))
 		return false;
 	if (call->kind == QS_CALL_SET_CAPACITY)
 		group->set_sent = false;
@@ -313,7 +252,7 @@ static void
 give_up(Observer *observer, QsCall *call, const QsError *error)
 {
 	observer->pending--;
-	provider_of(call)->abandon(call, error);
+	call->provider->abandon(call, error);
 	release(observer, call);
 }
 
@@ -352,7 +291,7 @@ finish(Observer *observer, QsNetResult *result)
 	if (result->ok)
 	{
 		observer->slowest_ms = Max(observer->slowest_ms, result->elapsed_ms);
-		ok = provider_of(call)->parse(observer->arena, call, &result->reply,
+		ok = call->provider->parse(observer->arena, call, &result->reply,
 									  now_us(), &follow_up, &error);
 	}
 	else
@@ -378,7 +317,7 @@ finish(Observer *observer, QsNetResult *result)
 		return;
 	}
 	observer->pending--;
-	submit_all(observer, &follow_up);
+	submit_all(observer, &follow_up, call->provider, call->user);
 	release(observer, call);
 }
 
@@ -396,48 +335,41 @@ qpsscale_observe_collect(Observer *observer)
  * Batches: one per account and region.
  * ----------
  */
-static BatchEntry *
-find_batch(HTAB *batches, QpsscaleGroup *group, const char *region)
+static HTAB *
+make_batches(void)
+{
+	HASHCTL		control = {0};
+
+	control.keysize = sizeof(BatchKey);
+	control.entrysize = sizeof(BatchEntry);
+	control.hcxt = CurrentMemoryContext;
+	return hash_create("qpsscale batches", 32, &control,
+					   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+static QsBatch *
+add_to_batch(HTAB *batches, QpsscaleAccount *account,
+			 const QsProvider *provider, QsTarget *target)
 {
 	BatchKey	key;
 	BatchEntry *entry;
 	bool		found;
 
 	memset(&key, 0, sizeof(key));
-	key.account = group->account;
-	strlcpy(key.region, region, sizeof(key.region));
+	key.account = account;
+	key.provider = provider;
+	strlcpy(key.region, target->region, sizeof(key.region));
 	entry = hash_search(batches, &key, HASH_ENTER, &found);
 	if (!found)
 	{
-		entry->provider = group->provider;
 		entry->capacity = 16;
 		entry->batch = palloc0(sizeof(QsBatch));
-		entry->batch->account = &group->account->cloud;
-		entry->batch->region = pstrdup(region);
-		entry->batch->memory = qpsscale_region_memory(group->account,
-													  region);
+		entry->batch->account = &account->cloud;
+		entry->batch->region = pstrdup(target->region);
+		entry->batch->memory = qpsscale_region_memory(account,
+													  target->region);
 		entry->batch->targets = palloc(sizeof(QsTarget *) * entry->capacity);
 	}
-	return entry;
-}
-
-static void
-add_to_batch(HTAB *batches, QpsscaleGroup *group, Observer *observer)
-{
-	QsTarget   *target = &group->target;
-	const char *region = group->region != NULL ? group->region :
-		group->account->cloud.region;
-	BatchEntry *entry;
-
-	target->group_id = group->id;
-	target->asg_id = group->asg_id;
-	target->region = region;
-	target->user = group;
-	target->capacity.in_service = QS_UNKNOWN;
-	target->alb_id = reuse_load(observer, group) ? NULL : group->alb_id;
-
-	entry = find_batch(batches, group, region);
-	group->batch = entry->batch;
 	if (entry->batch->n_targets == entry->capacity)
 	{
 		entry->capacity *= 2;
@@ -446,6 +378,38 @@ add_to_batch(HTAB *batches, QpsscaleGroup *group, Observer *observer)
 						  sizeof(QsTarget *) * entry->capacity);
 	}
 	entry->batch->targets[entry->batch->n_targets++] = target;
+	return entry->batch;
+}
+
+static const char *
+region_of(const QpsscaleGroup *group, const QsProvider *provider,
+		  const QpsscaleAccount *account)
+{
+	if (provider->has_no_regions)
+		return "";
+	return group->region != NULL ? group->region : account->cloud.region;
+}
+
+static void
+name_target(QpsscaleGroup *group, QsTarget *target)
+{
+	target->group_id = group->id;
+	target->asg_id = group->asg_id;
+	target->kind = group->kind;
+	target->user = group;
+	target->capacity.in_service = QS_UNKNOWN;
+}
+
+static void
+batch_group(HTAB *batches, QpsscaleGroup *group, Observer *observer)
+{
+	QsTarget   *target = &group->target;
+
+	name_target(group, target);
+	target->region = region_of(group, group->provider, group->account);
+	target->alb_id = qpsscale_reuse_load(observer, group) ? NULL : group->alb_id;
+	group->batch = add_to_batch(batches, group->account, group->provider,
+								target);
 }
 
 /* How long what listing said about a region's size is good for. */
@@ -479,46 +443,144 @@ charge_batch(QsBatch *batch, const QsError *error)
 	}
 }
 
-void
-qpsscale_observe(Observer *observer, QpsscaleGroup *groups, int n_groups)
+/* ----------
+ * Further signals.
+ * ----------
+ */
+static void
+batch_signal(HTAB *batches, QpsscaleGroup *group, int i, Observer *observer)
 {
-	HASHCTL		control = {0};
-	HTAB	   *batches;
+	GroupSignal *source = &group->sources[i];
+	QsTarget   *target = &source->target;
+
+	source->batched = true;
+	name_target(group, target);
+	target->alb_id = group->alb_id;
+	target->query = &source->query;
+	if (source->account == NULL || source->provider == NULL ||
+		qpsscale_reuse_reading(observer, group, i))
+		return;
+	target->region = region_of(group, source->provider, source->account);
+	if (target->region == NULL)
+		qs_error_set(&target->reading_error, QS_ERROR_TERMINAL, "NoRegion",
+					 "neither the group nor the account names a region");
+	else
+		(void) add_to_batch(batches, source->account, source->provider,
+							target);
+}
+
+static void
+observe_signals(Observer *observer, HTAB *batches)
+{
 	HASH_SEQ_STATUS scan;
 	BatchEntry *entry;
-
-	observer->bucket = publishing_bucket(observer);
-	/* a call for one group says nothing about how many there are */
-	if (!observer->fresh)
-		bound_known_loads(n_groups);
-	control.keysize = sizeof(BatchKey);
-	control.entrysize = sizeof(BatchEntry);
-	control.hcxt = CurrentMemoryContext;
-	batches = hash_create("qpsscale batches", 32, &control,
-						  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	for (int i = 0; i < n_groups; i++)
-		if (groups[i].stage == STAGE_OBSERVING && groups[i].batch == NULL)
-			add_to_batch(batches, &groups[i], observer);
 
 	hash_seq_init(&scan, batches);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 	{
+		const QsProvider *provider = entry->key.provider;
+		QsCallList	calls = {0};
+		QsError		error;
+
+		qs_error_clear(&error);
+		if (provider->observe_signals(observer->arena, entry->batch,
+									  observer->metric_period_s, now_us(),
+									  &calls, &error))
+			submit_all(observer, &calls, provider, entry->key.account);
+		else
+			for (int i = 0; i < entry->batch->n_targets; i++)
+				entry->batch->targets[i]->reading_error = error;
+	}
+	hash_destroy(batches);
+}
+
+/* Vetoes are left for the group that is about to shrink. */
+static void
+start_signals(Observer *observer, QpsscaleGroup *groups, int n_groups)
+{
+	HTAB	   *batches = make_batches();
+
+	for (int i = 0; i < n_groups; i++)
+	{
+		QpsscaleGroup *group = &groups[i];
+
+		if (group->stage != STAGE_OBSERVING)
+			continue;
+		for (int j = 0; j < group->n_signals; j++)
+			if (group->signals[j].role != QS_ROLE_VETO &&
+				!group->sources[j].batched)
+				batch_signal(batches, group, j, observer);
+	}
+	observe_signals(observer, batches);
+}
+
+/* ----------
+ * Load and capacity.
+ * ----------
+ */
+static void
+start_groups(Observer *observer, QpsscaleGroup *groups, int n_groups)
+{
+	HTAB	   *batches = make_batches();
+	HASH_SEQ_STATUS scan;
+	BatchEntry *entry;
+
+	for (int i = 0; i < n_groups; i++)
+		if (groups[i].stage == STAGE_OBSERVING && groups[i].batch == NULL)
+			batch_group(batches, &groups[i], observer);
+
+	hash_seq_init(&scan, batches);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+	{
+		const QsProvider *provider = entry->key.provider;
 		QsCallList	calls = {0};
 		QsError		error;
 
 		qs_error_clear(&error);
 		plan_probe(observer, entry->batch);
-		if (!entry->provider->observe(observer->arena, entry->batch,
-									  observer->metric_period_s, now_us(),
-									  &calls, &error))
+		if (!provider->observe(observer->arena, entry->batch,
+							   observer->metric_period_s, now_us(), &calls,
+							   &error))
 			charge_batch(entry->batch, &error);
 		else
-			submit_all(observer, &calls);
+			submit_all(observer, &calls, provider, entry->key.account);
 	}
-	/* groups that no call carries (a bad id, a failed build) are ready now */
+}
+
+/*
+ * No group is ready before all of its calls were made, even if one fails at
+ * once: each counts one call more until then.
+ */
+void
+qpsscale_observe(Observer *observer, QpsscaleGroup *groups, int n_groups)
+{
+	observer->bucket = publishing_bucket(observer);
+	/* a call for one group says nothing about how many there are */
+	if (!observer->fresh)
+		qpsscale_bound_last_observed(groups, n_groups);
 	for (int i = 0; i < n_groups; i++)
+		groups[i].pending[QS_CALL_LOAD]++;
+	start_groups(observer, groups, n_groups);
+	start_signals(observer, groups, n_groups);
+	for (int i = 0; i < n_groups; i++)
+	{
+		groups[i].pending[QS_CALL_LOAD]--;
+		/* no call may carry it: a bad id, a failed build */
 		if (groups[i].stage == STAGE_OBSERVING)
 			tell_ready(observer, &groups[i]);
+	}
+}
+
+void
+qpsscale_ask_vetoes(Observer *observer, QpsscaleGroup *group)
+{
+	HTAB	   *batches = make_batches();
+
+	group->asked_vetoes = true;
+	for (int i = 0; i < group->n_signals; i++)
+		if (group->signals[i].role == QS_ROLE_VETO)
+			batch_signal(batches, group, i, observer);
+	observe_signals(observer, batches);
 }
 
 /* ----------
@@ -526,13 +588,13 @@ qpsscale_observe(Observer *observer, QpsscaleGroup *groups, int n_groups)
  * ----------
  */
 static void
-submit_one(Observer *observer, QsCall *call, QsError *charged,
-		   const QsError *error)
+submit_one(Observer *observer, QpsscaleGroup *group, QsCall *call,
+		   QsError *charged, const QsError *error)
 {
 	if (call == NULL)
 		*charged = *error;
 	else
-		submit(observer, call);
+		submit(observer, call, group->provider, group->account);
 }
 
 void
@@ -542,7 +604,7 @@ qpsscale_ask_in_service(Observer *observer, QpsscaleGroup *group)
 
 	qs_error_clear(&error);
 	group->asked_in_service = true;
-	submit_one(observer,
+	submit_one(observer, group,
 			   group->provider->ask_in_service(observer->arena, group->batch,
 											   &group->target, now_us(),
 											   &error),
@@ -557,7 +619,7 @@ qpsscale_ask_activities(Observer *observer, QpsscaleGroup *group)
 	qs_error_clear(&error);
 	group->asked_activities = true;
 	group->target.activity.asked = true;
-	submit_one(observer,
+	submit_one(observer, group,
 			   group->provider->ask_activities(observer->arena, group->batch,
 											   &group->target, now_us(),
 											   &error),
@@ -570,7 +632,7 @@ qpsscale_set_capacity(Observer *observer, QpsscaleGroup *group, int desired)
 	QsError		error;
 
 	qs_error_clear(&error);
-	submit_one(observer,
+	submit_one(observer, group,
 			   group->provider->set_capacity(observer->arena, group->batch,
 											 &group->target, desired,
 											 now_us(), &error),
@@ -587,6 +649,21 @@ void
 qpsscale_withdraw_changes(void)
 {
 	(void) qs_net_withdraw(qpsscale_worker_net, is_change, NULL);
+}
+
+/* Which of them were open is not known: those that have said nothing. */
+static void
+charge_signals(QpsscaleGroup *group, const QsError *error)
+{
+	for (int i = 0; i < group->n_signals; i++)
+	{
+		QsTarget   *target = &group->sources[i].target;
+
+		if (group->sources[i].batched &&
+			target->reading.state == QS_READING_UNKNOWN &&
+			target->reading_error.class == QS_ERROR_NONE)
+			target->reading_error = *error;
+	}
 }
 
 /*
@@ -621,6 +698,8 @@ qpsscale_observe_abandon(Observer *observer, QpsscaleGroup *groups,
 			target->in_service_error = error;
 		if (group->pending[QS_CALL_ACTIVITIES] > 0)
 			target->activity_error = error;
+		if (group->pending[QS_CALL_SIGNAL] > 0)
+			charge_signals(group, &error);
 		if (group->pending[QS_CALL_SET_CAPACITY] > 0)
 		{
 			target->set_error = error;

@@ -32,10 +32,13 @@ typedef struct Observer
 	void	   *context;
 } Observer;
 
-/* Starts load and capacity calls for groups in STAGE_OBSERVING that have none
- * yet; their batch, target and pending are set. */
+/* Starts load, capacity and signal calls for groups in STAGE_OBSERVING that
+ * have none yet; their batch, target and pending are set. */
 extern void qpsscale_observe(Observer *observer, QpsscaleGroup *groups,
 							 int n_groups);
+
+/* The vetoes of a group that is about to shrink. */
+extern void qpsscale_ask_vetoes(Observer *observer, QpsscaleGroup *group);
 
 /* Further calls of one group; its error is set if they cannot be made. */
 extern void qpsscale_ask_in_service(Observer *observer, QpsscaleGroup *group);

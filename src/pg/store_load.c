@@ -47,7 +47,7 @@ typedef struct Row
 
 static const char groups_sql[] =
 "SELECT g.id, g.version, g.name, g.provider, g.account, g.owner::text,"
-"  g.alb_id, g.asg_id, g.region, g.enabled, g.dry_run,"
+"  g.alb_id, g.asg_id, g.kind, g.region, g.enabled, g.dry_run,"
 "  g.activity_deadline_seconds,"
 "  g.mode = 'static', g.target_qps, g.up_threshold, g.down_threshold,"
 "  g.min_instances, g.max_instances, g.max_scale_up_per_action,"
@@ -377,6 +377,7 @@ read_group(Row *row, QpsscaleGroup *group, TimestampTz now)
 	group->owner = next_text(row);
 	group->alb_id = next_text(row);
 	group->asg_id = next_text(row);
+	group->kind = next_text(row);
 	group->region = next_text(row);
 	group->enabled = next_bool(row);
 	group->row_dry_run = next_bool(row);

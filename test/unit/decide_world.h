@@ -71,7 +71,7 @@ plain_world(void)
 static inline void
 decide(const World *w, QsDecision *d)
 {
-	qs_decide(&w->policy, &w->load, &w->capacity, &w->activity, &w->history,
+	qs_decide(&w->policy, &w->load, &w->capacity, &w->activity, NULL, 0, &w->history,
 			  w->now, d);
 }
 

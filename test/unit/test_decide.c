@@ -408,7 +408,7 @@ run_case(void **state)
 
 	/* every output must be set: start from garbage */
 	memset(&d, 0xA5, sizeof(d));
-	qs_decide(&w.policy, &w.load, &w.capacity, &w.activity, &w.history, NOW,
+	qs_decide(&w.policy, &w.load, &w.capacity, &w.activity, NULL, 0, &w.history, NOW,
 			  &d);
 
 	length = snprintf(actual, sizeof(actual), "%s %d %s",
