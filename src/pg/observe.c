@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "pg/batches.h"
 #include "pg/last_observed.h"
 #include "pg/observe.h"
 #include "pg/worker.h"
@@ -21,20 +22,6 @@
 
 /* Publishing is not instant: a bucket is asked for this long after its end. */
 #define PUBLISH_DELAY_S		5
-
-typedef struct BatchKey
-{
-	QpsscaleAccount *account;
-	const QsProvider *provider;
-	char		region[68];
-} BatchKey;
-
-typedef struct BatchEntry
-{
-	BatchKey	key;
-	QsBatch    *batch;
-	int			capacity;
-} BatchEntry;
 
 static int64
 now_us(void)
@@ -335,52 +322,6 @@ qpsscale_observe_collect(Observer *observer)
  * Batches: one per account and region.
  * ----------
  */
-static HTAB *
-make_batches(void)
-{
-	HASHCTL		control = {0};
-
-	control.keysize = sizeof(BatchKey);
-	control.entrysize = sizeof(BatchEntry);
-	control.hcxt = CurrentMemoryContext;
-	return hash_create("qpsscale batches", 32, &control,
-					   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-}
-
-static QsBatch *
-add_to_batch(HTAB *batches, QpsscaleAccount *account,
-			 const QsProvider *provider, QsTarget *target)
-{
-	BatchKey	key;
-	BatchEntry *entry;
-	bool		found;
-
-	memset(&key, 0, sizeof(key));
-	key.account = account;
-	key.provider = provider;
-	strlcpy(key.region, target->region, sizeof(key.region));
-	entry = hash_search(batches, &key, HASH_ENTER, &found);
-	if (!found)
-	{
-		entry->capacity = 16;
-		entry->batch = palloc0(sizeof(QsBatch));
-		entry->batch->account = &account->cloud;
-		entry->batch->region = pstrdup(target->region);
-		entry->batch->memory = qpsscale_region_memory(account,
-													  target->region);
-		entry->batch->targets = palloc(sizeof(QsTarget *) * entry->capacity);
-	}
-	if (entry->batch->n_targets == entry->capacity)
-	{
-		entry->capacity *= 2;
-		entry->batch->targets =
-			repalloc_huge(entry->batch->targets,
-						  sizeof(QsTarget *) * entry->capacity);
-	}
-	entry->batch->targets[entry->batch->n_targets++] = target;
-	return entry->batch;
-}
-
 static const char *
 region_of(const QpsscaleGroup *group, const QsProvider *provider,
 		  const QpsscaleAccount *account)
@@ -408,8 +349,8 @@ batch_group(HTAB *batches, QpsscaleGroup *group, Observer *observer)
 	name_target(group, target);
 	target->region = region_of(group, group->provider, group->account);
 	target->alb_id = qpsscale_reuse_load(observer, group) ? NULL : group->alb_id;
-	group->batch = add_to_batch(batches, group->account, group->provider,
-								target);
+	group->batch = qpsscale_add_to_batch(batches, group->account,
+										 group->provider, target);
 }
 
 /* How long what listing said about a region's size is good for. */
@@ -465,8 +406,8 @@ batch_signal(HTAB *batches, QpsscaleGroup *group, int i, Observer *observer)
 		qs_error_set(&target->reading_error, QS_ERROR_TERMINAL, "NoRegion",
 					 "neither the group nor the account names a region");
 	else
-		(void) add_to_batch(batches, source->account, source->provider,
-							target);
+		(void) qpsscale_add_to_batch(batches, source->account,
+									 source->provider, target);
 }
 
 static void
@@ -498,7 +439,7 @@ observe_signals(Observer *observer, HTAB *batches)
 static void
 start_signals(Observer *observer, QpsscaleGroup *groups, int n_groups)
 {
-	HTAB	   *batches = make_batches();
+	HTAB	   *batches = qpsscale_make_batches();
 
 	for (int i = 0; i < n_groups; i++)
 	{
@@ -521,7 +462,7 @@ start_signals(Observer *observer, QpsscaleGroup *groups, int n_groups)
 static void
 start_groups(Observer *observer, QpsscaleGroup *groups, int n_groups)
 {
-	HTAB	   *batches = make_batches();
+	HTAB	   *batches = qpsscale_make_batches();
 	HASH_SEQ_STATUS scan;
 	BatchEntry *entry;
 
@@ -574,7 +515,7 @@ qpsscale_observe(Observer *observer, QpsscaleGroup *groups, int n_groups)
 void
 qpsscale_ask_vetoes(Observer *observer, QpsscaleGroup *group)
 {
-	HTAB	   *batches = make_batches();
+	HTAB	   *batches = qpsscale_make_batches();
 
 	group->asked_vetoes = true;
 	for (int i = 0; i < group->n_signals; i++)
