@@ -17,6 +17,8 @@
 #include "core/error.h"
 
 #define QS_SECRET_MAX		4096	/* bytes of one secret, terminator included */
+#define QS_TOKEN_MAX		8192	/* of a bearer token, likewise */
+#define QS_PEM_MAX			16384	/* of a certificate with its chain, a key */
 #define QS_SIGNING_KEYS		4
 
 typedef struct QsCredentials
@@ -24,6 +26,14 @@ typedef struct QsCredentials
 	char		access_key_id[256];
 	char		secret_access_key[QS_SECRET_MAX];
 	char		session_token[QS_SECRET_MAX];	/* "" for none */
+
+	/*
+	 * Where nothing is signed: the Authorization header as it is sent, scheme
+	 * included, and what is shown in the TLS handshake, as PEM; "" for none.
+	 */
+	char		authorization[QS_TOKEN_MAX + sizeof("Bearer ")];
+	char		client_certificate[QS_PEM_MAX];
+	char		client_key[QS_PEM_MAX];
 } QsCredentials;
 
 /* The key derived for a day, region and service: 6 us instead of 14. */

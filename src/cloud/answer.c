@@ -210,6 +210,9 @@ qs_answer_quotes_secret(const QsCall *call, const char *text)
 {
 	const QsCredentials *credentials = &call->account->credentials;
 
+	const char *shown = strchr(credentials->authorization, ' ');
+
 	return quotes(text, credentials->secret_access_key) ||
-		quotes(text, credentials->session_token);
+		quotes(text, credentials->session_token) ||
+		(shown != NULL && quotes(text, shown + 1));
 }

@@ -198,6 +198,8 @@ qs_net_submit(QsNet *net, const QsHttpRequest *request,
 							"out of memory for a request");
 	call->request = request;
 	call->ca_file = limits->ca_file;
+	call->client_certificate = limits->client_certificate;
+	call->client_key = limits->client_key;
 	call->tag = tag;
 	call->lane = lane;
 	call->deadline_ms = limits->deadline_ms > 0 ? limits->deadline_ms : 0;

@@ -69,6 +69,8 @@ typedef struct QsNetLimits
 	double		rate_per_second;
 	double		burst;
 	const char *ca_file;		/* overrides the option for this call, or NULL */
+	const char *client_certificate; /* PEM shown to the server, or NULL; */
+	const char *client_key;		/* both must stay valid as the request must */
 } QsNetLimits;
 
 typedef struct QsNetResult

@@ -128,6 +128,8 @@ struct QsCall
 	int64_t started_ms; /* the last attempt */
 	const QsHttpRequest *request;
 	const char *ca_file; /* as the caller gave it; NULL = the option's */
+	const char *client_certificate; /* PEM, or NULL */
+	const char *client_key;
 	void *tag;
 	QsLane *lane;
 	QsTransfer *transfer;
@@ -147,6 +149,7 @@ struct QsTransfer
 	QsCall *call;
 	CURL *easy;
 	bool own_ca; /* the call before named its own ca_file */
+	bool own_certificate; /* likewise a client certificate */
 	int64_t configuration; /* of the options that are set */
 
 	/* What the callbacks found out, for the error that curl's code hides. */

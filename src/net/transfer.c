@@ -273,6 +273,34 @@ set_ca_file(QsTransfer *transfer, const char *ca_file)
 	return ok;
 }
 
+/*
+ * curl reads the caller's memory during the handshake and copies no key.  A
+ * connection is used again only by calls with the same certificate.
+ */
+static bool
+set_client_certificate(QsTransfer *transfer, const QsCall *call)
+{
+	CURL *easy = transfer->easy;
+	bool has_one = call->client_certificate != NULL;
+	bool ok = true;
+	struct curl_blob certificate = {.flags = CURL_BLOB_NOCOPY};
+	struct curl_blob key = {.flags = CURL_BLOB_NOCOPY};
+
+	if (!has_one && !transfer->own_certificate)
+		return true;
+	if (has_one)
+	{
+		certificate.data = (void *) call->client_certificate;
+		certificate.len = strlen(call->client_certificate);
+		key.data = (void *) call->client_key;
+		key.len = strlen(call->client_key);
+	}
+	SET(CURLOPT_SSLCERT_BLOB, has_one ? &certificate : NULL);
+	SET(CURLOPT_SSLKEY_BLOB, has_one ? &key : NULL);
+	transfer->own_certificate = has_one;
+	return ok;
+}
+
 /* Options of qs_net_configure(), and the CA file, which a call may name. */
 static bool
 set_configured_options(QsTransfer *transfer, const QsCall *call)
@@ -543,6 +571,7 @@ qs_transfer_start(QsNet *net, QsCall *call, int64_t now_ms)
 	net->running = transfer;
 	net->in_flight++;
 	if (!set_configured_options(transfer, call) ||
+		!set_client_certificate(transfer, call) ||
 		!set_call_options(transfer, call, now_ms) ||
 		!set_headers(transfer, call->request) ||
 		curl_multi_add_handle(net->mux.multi, transfer->easy) != CURLM_OK)

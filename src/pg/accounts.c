@@ -76,7 +76,7 @@ typedef struct OptionRule
  */
 static const OptionRule rules[] = {
 	{"provider", ForeignServerRelationId, false, OPTION_PROVIDER,
-	"which cloud it is: byteplus or aws"},
+	"which cloud it is: byteplus, aws or kubernetes"},
 	{"region", ForeignServerRelationId, false, OPTION_REGION,
 	"region of groups that name none"},
 	{"endpoint", ForeignServerRelationId, true, OPTION_URL,
@@ -111,8 +111,14 @@ static const OptionRule rules[] = {
 	"file:name or env:NAME of the secret access key"},
 	{"session_token", UserMappingRelationId, false, OPTION_SECRET,
 	"file:name or env:NAME of a session token"},
+	{"token", UserMappingRelationId, false, OPTION_SECRET,
+	"file:name or env:NAME of a bearer token"},
+	{"client_certificate", UserMappingRelationId, false, OPTION_SECRET,
+	"file:name or env:NAME of a client certificate with its chain, PEM"},
+	{"client_key", UserMappingRelationId, false, OPTION_SECRET,
+	"file:name or env:NAME of the client certificate's private key, PEM without passphrase"},
 	{"credentials", UserMappingRelationId, true, OPTION_CREDENTIALS,
-	"chain, oidc, file, ecs, container or imds: the server's own credentials, instead of keys"},
+	"chain, oidc, file, ecs, container, imds or in_cluster: the server's own credentials, instead of keys"},
 	{"oidc_role_trn", UserMappingRelationId, true, OPTION_NAME,
 	"resource name of the role that an OIDC token is exchanged for"},
 	{"oidc_role_arn", UserMappingRelationId, true, OPTION_ROLE_ARN,
@@ -126,12 +132,14 @@ static const OptionRule rules[] = {
 	{"cli_profile", UserMappingRelationId, true, OPTION_NAME,
 	"profile in these files"},
 	{"ecs_role", UserMappingRelationId, true, OPTION_NAME,
-	"role of the ECS instance, where it has several"}
+	"role of the ECS instance, where it has several"},
+	{"service_account_dir", UserMappingRelationId, true, OPTION_PATH,
+	"directory of a pod's token and ca.crt, an absolute path"}
 };
 
-static const char *const providers[] = {"byteplus", "aws"};
+static const char *const providers[] = {"byteplus", "aws", "kubernetes"};
 static const char *const borrowings[] = {"chain", "oidc", "file", "ecs",
-"container", "imds"};
+"container", "imds", "in_cluster"};
 
 /* ---- syntax of values; no function here raises an error ---- */
 
@@ -429,7 +437,7 @@ check_value(const OptionRule *rule, const char *value)
 	{
 		case OPTION_PROVIDER:
 			if (!is_one_of(value, providers, lengthof(providers)))
-				refuse_value(rule, "The providers are byteplus and aws.");
+				refuse_value(rule, "The providers are byteplus, aws and kubernetes.");
 			break;
 		case OPTION_REGION:
 			if (!qpsscale_valid_region(value))
@@ -598,7 +606,7 @@ qpsscale_fdw_validator(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"credentials\" and keys exclude each other"),
-				 errhint("Drop access_key_id, secret_access_key and session_token, or credentials."),
+				 errhint("Drop credentials, or all that refer to files and variables."),
 				 errhidestmt(true)));
 	PG_RETURN_VOID();
 }

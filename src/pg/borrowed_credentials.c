@@ -4,7 +4,8 @@
  *		environment, a platform's token, a file of the command line tool, or
  *		the metadata service.
  *
- * Here is what is BytePlus', and the entry for all; AWS has borrowed_aws.c.
+ * Here is what is BytePlus', and the entry for all; AWS has borrowed_aws.c,
+ * Kubernetes borrowed_kubernetes.c.
  *
  * Order and variables are those of BytePlus' Go SDK (docs/1-Credentials.md,
  * "Default Credential Provider").  Unlike there, a link that is configured
@@ -223,6 +224,8 @@ qpsscale_borrow(QpsscaleBorrowing *borrowing, QsCredentials *credentials,
 	QpsscaleLink link;
 
 	borrowing->problem[0] = '\0';
+	if (strcmp(borrowing->provider, "kubernetes") == 0)
+		return qpsscale_borrow_kubernetes(borrowing, credentials) == LINK_THERE;
 	if (strcmp(borrowing->provider, "aws") == 0)
 		link = qpsscale_borrow_aws(borrowing, credentials, supply);
 	else

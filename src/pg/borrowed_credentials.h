@@ -22,7 +22,8 @@ typedef struct QpsscaleBorrowing
 	const char *provider;
 	const char *kind;			/* "chain", or one of its links: of BytePlus
 								 * "oidc", "file", "ecs", of AWS "oidc",
-								 * "file", "container", "imds" */
+								 * "file", "container", "imds", of Kubernetes
+								 * "in_cluster" */
 	const char *secrets_dir;
 	const char *metadata_endpoint;
 	const char *sts_endpoint;
@@ -34,6 +35,10 @@ typedef struct QpsscaleBorrowing
 	const char *cli_profile;
 	const char *oidc_role_arn;	/* of AWS */
 	const char *region;			/* whose token service of AWS is asked */
+	const char *service_account_dir;	/* of a pod of Kubernetes */
+
+	/* of Kubernetes also found where they are not given */
+	const char *endpoint;
 	const char *ca_file;
 	char		problem[640];	/* set on false */
 } QpsscaleBorrowing;
@@ -46,6 +51,9 @@ typedef struct QpsscaleBorrowing
 extern bool qpsscale_borrow(QpsscaleBorrowing *borrowing,
 							QsCredentials *credentials,
 							QpsscaleSupply **supply);
+
+/* "HOST:PORT" of the API server of the cluster whose pod we run in, or NULL. */
+extern char *qpsscale_cluster_host(void);
 
 /*
  * A role of AWS, assumed by base_supply's credentials or, where that is NULL,

@@ -40,4 +40,8 @@ extern QpsscaleLink qpsscale_borrow_aws(QpsscaleBorrowing *borrowing,
 										QsCredentials *credentials,
 										QpsscaleSupply **supply);
 
+/* borrowed_kubernetes.c: the same for Kubernetes, where nothing is fetched. */
+extern QpsscaleLink qpsscale_borrow_kubernetes(QpsscaleBorrowing *borrowing,
+											   QsCredentials *credentials);
+
 #endif							/* QPSSCALE_BORROWING_H */

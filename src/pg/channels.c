@@ -9,6 +9,8 @@
  */
 #include "postgres.h"
 
+#include "net/address.h"
+#include "pg/borrowed_credentials.h"
 #include "pg/channels.h"
 #include "pg/worker.h"
 #include "storage/fd.h"
@@ -37,6 +39,28 @@ release_fd(void *context)
 	ReleaseExternalFD();
 }
 
+/*
+ * The address of the API server of our own cluster is a private one, and it is
+ * the cluster that says so, not a user: calls to clouds may go there without
+ * its being listed.  What cannot be understood must not spoil the list.
+ */
+static const char *
+hosts_of_clouds(const char *listed)
+{
+	char	   *cluster = qpsscale_cluster_host();
+	QsAllowList *alone;
+	QsError		error;
+
+	if (cluster == NULL)
+		return listed;
+	alone = strchr(cluster, ',') != NULL ? NULL :
+		qs_allow_list_new(cluster, &error);
+	if (alone == NULL)
+		return listed;
+	qs_allow_list_free(alone);
+	return psprintf("%s,%s", listed == NULL ? "" : listed, cluster);
+}
+
 static QsNetOptions
 options_of(QpsscaleChannel channel)
 {
@@ -48,7 +72,8 @@ options_of(QpsscaleChannel channel)
 	options.max_reply_bytes = cloud ? MAX_REPLY_BYTES : MAX_SHORT_REPLY_BYTES;
 	options.ca_file = settings->ca_file;
 	options.user_agent = "qpsscale/" QPSSCALE_VERSION;
-	options.allowed_hosts = settings->allowed_hosts;
+	options.allowed_hosts = cloud ? hosts_of_clouds(settings->allowed_hosts) :
+		settings->allowed_hosts;
 	options.reach_metadata = channel == QPSSCALE_CHANNEL_CREDENTIALS;
 	options.acquire_fd = acquire_fd;
 	options.release_fd = release_fd;

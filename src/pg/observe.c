@@ -39,6 +39,7 @@ publishing_bucket(const Observer *observer)
 static QsNetLimits
 limits_of(const Observer *observer, const QsCall *call)
 {
+	const QsCredentials *shown = &call->account->credentials;
 	QsNetLimits limits = {0};
 
 	limits.deadline_ms = observer->deadline_ms;
@@ -47,6 +48,11 @@ limits_of(const Observer *observer, const QsCall *call)
 	limits.rate_per_second = call->rate_per_second;
 	limits.burst = call->burst;
 	limits.ca_file = call->ca_file;
+	if (shown->client_certificate[0] != '\0')
+	{
+		limits.client_certificate = shown->client_certificate;
+		limits.client_key = shown->client_key;
+	}
 	return limits;
 }
 

@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cloud/account.h"
 #include "pg/secret_reference.h"
 
 static bool
@@ -235,9 +236,9 @@ qpsscale_read_secret_file(const char *secrets_dir, const char *path,
 	return length;
 }
 
-/* Trailing line ends are an editor's, not the secret's. */
+/* Trailing line ends are an editor's, not the secret's; PEM has many lines. */
 static bool
-take(const char *value, size_t length, char *buffer, size_t size,
+take(const char *value, size_t length, bool pem, char *buffer, size_t size,
 	 char *problem)
 {
 	while (length > 0 && (value[length - 1] == '\n' ||
@@ -247,8 +248,11 @@ take(const char *value, size_t length, char *buffer, size_t size,
 		return refuse(problem, "it is empty");
 	if (length >= size)
 		return refuse(problem, "it is too long");
+	if (pem && strncmp(value, "-----BEGIN ", 11) != 0)
+		return refuse(problem, "it is not PEM, which begins with -----BEGIN");
 	for (size_t i = 0; i < length; i++)
-		if ((unsigned char) value[i] <= ' ' || (unsigned char) value[i] > '~')
+		if (!(value[i] > ' ' && value[i] <= '~') &&
+			!(pem && value[i] != '\0' && strchr(" \t\r\n", value[i]) != NULL))
 			return refuse(problem, "it has a character that no key has");
 	memmove(buffer, value, length);
 	buffer[length] = '\0';
@@ -274,10 +278,10 @@ may_read_file(const QpsscaleSecretRights *rights, const char *path)
 
 /* An absolute path is a way for the server's own files only. */
 static bool
-read_file(const char *path, const QpsscaleSecretRights *rights, char *buffer,
-		  size_t size, char *problem)
+read_file(const char *path, const QpsscaleSecretRights *rights, bool pem,
+		  char *buffer, size_t size, char *problem)
 {
-	char		value[8192];
+	char		value[QS_PEM_MAX];
 	ssize_t		length;
 	bool		ok;
 
@@ -289,23 +293,23 @@ read_file(const char *path, const QpsscaleSecretRights *rights, char *buffer,
 									   value, sizeof(value), problem);
 	if (length < 0)
 		return false;
-	ok = take(value, length, buffer, size, problem);
+	ok = take(value, length, pem, buffer, size, problem);
 	explicit_bzero(value, sizeof(value));
 	return ok;
 }
 
 static bool
 read_reference(const char *reference, const QpsscaleSecretRights *rights,
-			   char *buffer, size_t size, char *problem)
+			   bool pem, char *buffer, size_t size, char *problem)
 {
 	const char *value;
 
 	if (strncmp(reference, "file:", 5) == 0)
-		return read_file(reference + 5, rights, buffer, size, problem);
+		return read_file(reference + 5, rights, pem, buffer, size, problem);
 	if (!rights->trusted)
 		return refuse(problem, "only files may be referred to where no superuser is the owner");
 	if (strncmp(reference, "inline:", 7) == 0)
-		return take(reference + 7, strlen(reference + 7), buffer, size,
+		return take(reference + 7, strlen(reference + 7), pem, buffer, size,
 					problem);
 	if (strncmp(reference, "env:", 4) != 0)
 		return refuse(problem, "it is not a reference (file:name or env:NAME)");
@@ -313,7 +317,7 @@ read_reference(const char *reference, const QpsscaleSecretRights *rights,
 	if (value == NULL)
 		return refuse(problem, "the server's environment has no variable %s",
 					  reference + 4);
-	return take(value, strlen(value), buffer, size, problem);
+	return take(value, strlen(value), pem, buffer, size, problem);
 }
 
 bool
@@ -323,5 +327,15 @@ qpsscale_read_secret_reference(const char *reference,
 {
 	buffer[0] = '\0';
 	problem[0] = '\0';
-	return read_reference(reference, rights, buffer, size, problem);
+	return read_reference(reference, rights, false, buffer, size, problem);
+}
+
+bool
+qpsscale_read_pem_reference(const char *reference,
+							const QpsscaleSecretRights *rights,
+							char *buffer, size_t size, char *problem)
+{
+	buffer[0] = '\0';
+	problem[0] = '\0';
+	return read_reference(reference, rights, true, buffer, size, problem);
 }

@@ -40,8 +40,14 @@ extern bool qpsscale_read_secret_reference(const char *reference,
 										   char *buffer, size_t size,
 										   char *problem);
 
+/* The same for PEM: a certificate with its chain, or a key. */
+extern bool qpsscale_read_pem_reference(const char *reference,
+										const QpsscaleSecretRights *rights,
+										char *buffer, size_t size,
+										char *problem);
+
 /*
- * The same walk for a file that is more than one line or less than a secret:
+ * The same walk for a file that is another text than a secret:
  * up to size - 1 bytes as they are.  Returns the length, or -1 with the
  * problem.  path is relative to secrets_dir; or absolute, for paths that only
  * a superuser or the environment of the server can name: then its directories

@@ -90,8 +90,8 @@ refuse(QpsscaleAccount *account, const char *fmt,...)
  * checked again here, because owners and rights change after that.
  */
 static bool
-resolve_secret(QpsscaleAccount *account, const char *what, bool required,
-			   char *target, size_t target_size)
+read_secret(QpsscaleAccount *account, const char *what, bool required,
+			bool pem, char *target, size_t target_size)
 {
 	const char *reference = option(account, what);
 	char		problem[QPSSCALE_SECRET_PROBLEM];
@@ -107,10 +107,19 @@ resolve_secret(QpsscaleAccount *account, const char *what, bool required,
 		return !required ||
 			refuse(account, "the user mapping of account \"%s\" has no %s",
 				   account->name, what);
-	return qpsscale_read_secret_reference(reference, &rights, target,
-										  target_size, problem) ||
+	return (pem ? qpsscale_read_pem_reference(reference, &rights, target,
+											  target_size, problem) :
+			qpsscale_read_secret_reference(reference, &rights, target,
+										   target_size, problem)) ||
 		refuse(account, "%s of account \"%s\": %s", what, account->name,
 			   problem);
+}
+
+static bool
+resolve_secret(QpsscaleAccount *account, const char *what, bool required,
+			   char *target, size_t target_size)
+{
+	return read_secret(account, what, required, false, target, target_size);
 }
 
 /* The three that make an account's static key, all or none. */
@@ -128,6 +137,53 @@ resolve_keys(QpsscaleAccount *account)
 		resolve_secret(account, "session_token", false,
 					   credentials->session_token,
 					   sizeof(credentials->session_token));
+}
+
+/* A bearer token, as the header that shows it; none leaves it empty. */
+static bool
+resolve_token(QpsscaleAccount *account)
+{
+	static const char scheme[] = "Bearer ";
+	char	   *header = account->cloud.credentials.authorization;
+	size_t		length = strlen(scheme);
+
+	header[0] = '\0';
+	if (option(account, "token") == NULL)
+		return true;
+	if (!resolve_secret(account, "token", true, header + length,
+						sizeof(account->cloud.credentials.authorization) - length))
+		return false;
+	memcpy(header, scheme, length);
+	return true;
+}
+
+/* What the TLS handshake shows of us: a certificate and its key, or neither. */
+static bool
+resolve_client_certificate(QpsscaleAccount *account)
+{
+	QsCredentials *credentials = &account->cloud.credentials;
+	bool		has_one = option(account, "client_certificate") != NULL ||
+		option(account, "client_key") != NULL;
+
+	return read_secret(account, "client_certificate", has_one, true,
+					   credentials->client_certificate,
+					   sizeof(credentials->client_certificate)) &&
+		read_secret(account, "client_key", has_one, true,
+					credentials->client_key, sizeof(credentials->client_key));
+}
+
+/* Kubernetes is asked without signing: by token, by certificate, or both. */
+static bool
+resolve_shown(QpsscaleAccount *account)
+{
+	if (option(account, "token") == NULL &&
+		option(account, "client_certificate") == NULL)
+		return refuse(account, "the user mapping of account \"%s\" has neither a token nor a client_certificate",
+					  account->name);
+	if (account->cloud.endpoint == NULL)
+		return refuse(account, "account \"%s\" has no endpoint, the address of its API server",
+					  account->name);
+	return resolve_token(account) && resolve_client_certificate(account);
 }
 
 /* Takes what the supply has, or its problem; waiting says that neither is
@@ -180,6 +236,8 @@ resolve_borrowed(QpsscaleAccount *account, const char *kind)
 		.cli_profile = option(account, "cli_profile"),
 		.oidc_role_arn = option(account, "oidc_role_arn"),
 		.region = option(account, "region"),
+		.service_account_dir = option(account, "service_account_dir"),
+		.endpoint = account->cloud.endpoint,
 		.ca_file = account->cloud.ca_file
 	};
 
@@ -196,6 +254,8 @@ resolve_borrowed(QpsscaleAccount *account, const char *kind)
 			refuse(account, "credentials of account \"%s\": %s",
 				   account->name, borrowing.problem);
 	account->absent = pstrdup(borrowing.problem);
+	account->cloud.endpoint = borrowing.endpoint;
+	account->cloud.ca_file = borrowing.ca_file;
 	return true;
 }
 
@@ -242,14 +302,26 @@ resolve_credentials(QpsscaleAccount *account)
 	account->waiting = false;
 	account->supply = NULL;
 	account->absent = "";
-	if (!(kind == NULL ? resolve_keys(account) :
-		  resolve_borrowed(account, kind)) ||
+	if (!(kind != NULL ? resolve_borrowed(account, kind) :
+		  strcmp(account->provider, "kubernetes") == 0 ?
+		  resolve_shown(account) : resolve_keys(account)) ||
 		!resolve_role(account, kind != NULL))
 		return false;
 	if (account->supply == NULL)
 		return true;
 	look_at_supply(account);
 	return account->usable;
+}
+
+static bool
+are_the_same(const QsCredentials *a, const QsCredentials *b)
+{
+	return strcmp(a->access_key_id, b->access_key_id) == 0 &&
+		strcmp(a->secret_access_key, b->secret_access_key) == 0 &&
+		strcmp(a->session_token, b->session_token) == 0 &&
+		strcmp(a->authorization, b->authorization) == 0 &&
+		strcmp(a->client_certificate, b->client_certificate) == 0 &&
+		strcmp(a->client_key, b->client_key) == 0;
 }
 
 /* What was not fetched is told from its predecessor by what it says. */
@@ -261,12 +333,7 @@ read_again(QpsscaleAccount *account)
 
 	*refused = account->cloud.credentials;
 	other = resolve_credentials(account) &&
-		(strcmp(refused->access_key_id,
-				account->cloud.credentials.access_key_id) != 0 ||
-		 strcmp(refused->secret_access_key,
-				account->cloud.credentials.secret_access_key) != 0 ||
-		 strcmp(refused->session_token,
-				account->cloud.credentials.session_token) != 0);
+		!are_the_same(refused, &account->cloud.credentials);
 	if (!other)
 	{
 		account->cloud.credentials = *refused;
