@@ -20,14 +20,8 @@ use Cwd qw(abs_path);
 use File::Basename qw(dirname);
 use File::Temp;
 use HTTP::Tiny;
-use IO::Select;
 use JSON::PP;
-use POSIX qw(WNOHANG _exit);
-use Time::HiRes qw(sleep time);
-
-our $START_TIMEOUT = 30;    # seconds; a loaded machine starts Python slowly
-
-my %running;                # pid => 1, for END
+use QpsscaleChild;
 
 # Options that are passed on to the emulator as --name VALUE.
 my @OPTIONS = qw(port bind tls_cert tls_key access_key secret_key
@@ -61,29 +55,13 @@ sub start
 		$stderr = -d $dir ? "$dir/cloud_$$.log" : '/dev/null';
 	}
 
-	pipe(my $reader, my $writer) or die "pipe: $!\n";
-	my $pid = fork() // die "fork: $!\n";
-	if ($pid == 0)
-	{
-		# Its streams are its own: prove waits for the end of ours.
-		open(STDIN, '<', '/dev/null') or _exit(126);
-		open(STDOUT, '>&', $writer) or _exit(126);
-		open(STDERR, '>>', $stderr) or _exit(126);
-		{ no warnings 'exec'; exec { $command[0] } @command; }
-		_exit(127);
-	}
-	close($writer);
-	$running{$pid} = 1;
-
 	my $self = bless {
-		pid => $pid,
-		owner => $$,
+		child => QpsscaleChild->start(\@command, $stderr),
 		stderr => $stderr,
 		python => $python,
 		control => dirname($emulator) . '/control.py'
 	}, $class;
-	my $line = $self->_first_line($reader);
-	close($reader);
+	my $line = $self->{child}->line;
 	if ($line !~ /^listening on (\S+):(\d+)$/)
 	{
 		$self->stop;
@@ -104,27 +82,9 @@ sub start
 	return $self;
 }
 
-# The emulator's first line of output, or what there is of it in time.
-sub _first_line
-{
-	my ($self, $reader) = @_;
-	my $deadline = time() + $START_TIMEOUT;
-	my $select = IO::Select->new($reader);
-	my $text = '';
-
-	while ($text !~ /\n/ && time() < $deadline)
-	{
-		next unless $select->can_read(0.2);
-		my $got = sysread($reader, $text, 4096, length($text));
-		last unless $got;
-	}
-	$text =~ s/\n.*//s;
-	return $text;
-}
-
 sub host { return $_[0]->{host}; }
 sub port { return $_[0]->{port}; }
-sub pid { return $_[0]->{pid}; }
+sub pid { return $_[0]->{child}->pid; }
 
 # Where the product finds its cloud; also the base of webhook_url.
 sub url
@@ -273,47 +233,12 @@ sub set_identity
 	return $self->control('PUT', 'identity', \%wanted);
 }
 
-# Ends the emulator; harmless when it has ended.  Keeps $? as it was.
+# Ends the emulator; harmless when it has ended.
 sub stop
 {
 	my ($self) = @_;
-	my $pid = delete $self->{pid};
-
-	return unless defined $pid && $self->{owner} == $$;
-	_end($pid);
+	$self->{child}->stop;
 	return;
-}
-
-sub _end
-{
-	my ($pid) = @_;
-	local ($?, $!);
-
-	return unless delete $running{$pid};
-	kill('TERM', $pid);
-	for (1 .. 100)
-	{
-		return if waitpid($pid, WNOHANG) != 0;
-		sleep(0.05);
-	}
-	kill('KILL', $pid);
-	waitpid($pid, 0);
-	return;
-}
-
-my $owner = $$;
-
-sub DESTROY
-{
-	my ($self) = @_;
-	$self->stop;
-	return;
-}
-
-END
-{
-	# A forked child of the test is not the one to end it.
-	if ($owner == $$) { _end($_) foreach keys %running; }
 }
 
 1;

@@ -16,36 +16,19 @@ use Cwd qw(abs_path);
 use File::Basename qw(dirname);
 use HTTP::Tiny;
 use JSON::PP;
-use POSIX qw(:sys_wait_h _exit);
-use Time::HiRes qw(sleep);
-
-my %running;
-my $owner = $$;
+use QpsscaleChild;
 
 sub start
 {
 	my ($class) = @_;
 	my $program = dirname(abs_path(__FILE__)) . '/../cloud/receiver.py';
 
-	pipe(my $reader, my $writer) or die "pipe: $!\n";
-	my $pid = fork() // die "fork: $!\n";
-	if ($pid == 0)
-	{
-		# Its streams are its own: prove waits for the end of ours.
-		open(STDIN, '<', '/dev/null') or _exit(126);
-		open(STDOUT, '>&', $writer) or _exit(126);
-		open(STDERR, '>>', '/dev/null') or _exit(126);
-		{ no warnings 'exec'; exec {'python3'} 'python3', $program; }
-		_exit(127);
-	}
-	close($writer);
-	$running{$pid} = 1;
-	my $line = <$reader> // '';
-	die "the receiver did not start: $line\n"
-	  unless $line =~ /^listening on (\S+)$/;
+	my $child = QpsscaleChild->start([ 'python3', $program ], '/dev/null');
+	my ($address) = $child->line =~ /^listening on (\S+)$/
+	  or die 'the receiver did not start: ' . $child->line . "\n";
 	return bless {
-		pid => $pid,
-		url => "http://$1",
+		child => $child,
+		url => "http://$address",
 		http => HTTP::Tiny->new(
 			timeout => 30, keep_alive => 0, proxy => undef, http_proxy => undef)
 	}, $class;
@@ -80,25 +63,6 @@ sub received
 
 	return grep { !defined $path || $_->{path} eq $path }
 	  @{ decode_json($self->_call('GET', '/_received')) };
-}
-
-sub _end
-{
-	my ($pid) = @_;
-	local ($?, $!);
-
-	return unless delete $running{$pid};
-	kill('TERM', $pid);
-	waitpid($pid, 0);
-	return;
-}
-
-sub DESTROY { my ($self) = @_; _end($self->{pid}) if $owner == $$; return; }
-
-END
-{
-	# A forked child of the test is not the one to end it.
-	if ($owner == $$) { _end($_) foreach keys %running; }
 }
 
 1;
