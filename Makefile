@@ -11,6 +11,7 @@
 #	make check-all	make check on every PostgreSQL within reach: as root, in
 #					chroots of newer Debians, and one with sanitizers
 #	make check-ha	a fail-over and back under Debian's Patroni and etcd
+#	make check-k8s	a real Kubernetes API server, built from Debian's source
 #	make soak		500 random kills, then thousands of cycles under watch
 #	make lint		rules of the house that a compiler does not know
 #	make indent		lay the C files out as PostgreSQL does
@@ -22,7 +23,7 @@ PG_CONFIG ?= pg_config
 # These goals are scripts, which build for themselves and install what is
 # missing.  PGXS stays out of their way: it has a "check" of its own, which
 # says "not supported" and succeeds.
-SCRIPTS_OF_OURS = check check-all check-ha demo bench fuzz coverage valgrind soak lint indent
+SCRIPTS_OF_OURS = check check-all check-ha check-k8s demo bench fuzz coverage valgrind soak lint indent
 
 ifneq ($(filter $(SCRIPTS_OF_OURS),$(MAKECMDGOALS)),)
 
@@ -41,6 +42,8 @@ check-all:
 	@PG_CONFIG='$(PG_CONFIG)' test/check-all
 check-ha:
 	@PG_CONFIG='$(PG_CONFIG)' test/check-ha
+check-k8s:
+	@PG_CONFIG='$(PG_CONFIG)' test/check-k8s
 soak:
 	@PG_CONFIG='$(PG_CONFIG)' test/soak/run
 coverage:
