@@ -35,6 +35,10 @@ CREATE TABLE qpsscale.resource_groups (
 		CHECK (mode = 'dynamic' OR mode = 'static'),
 	target_qps double precision
 		CHECK (target_qps > 0 AND target_qps < 'Infinity'),
+	target_cpu double precision
+		CHECK (target_cpu > 0 AND target_cpu <= 1000),
+	target_memory double precision
+		CHECK (target_memory > 0 AND target_memory <= 1000),
 	up_threshold double precision NOT NULL DEFAULT 0.8
 		CHECK (up_threshold > 0 AND up_threshold <= 100),
 	down_threshold double precision NOT NULL DEFAULT 0.6
@@ -84,16 +88,12 @@ CREATE TABLE qpsscale.resource_groups (
 		CHECK (min_instances <= max_instances),
 	CONSTRAINT resource_groups_thresholds_check
 		CHECK (down_threshold < up_threshold),
-	CONSTRAINT resource_groups_byteplus_needs_alb_id
-		CHECK (provider <> 'byteplus' OR alb_id IS NOT NULL),
-	CONSTRAINT resource_groups_byteplus_needs_target_qps
-		CHECK (provider <> 'byteplus' OR target_qps IS NOT NULL),
+	CONSTRAINT resource_groups_target_qps_needs_alb_id
+		CHECK (target_qps IS NULL OR alb_id IS NOT NULL),
+	CONSTRAINT resource_groups_static_needs_target_qps
+		CHECK (mode <> 'static' OR target_qps IS NOT NULL),
 	CONSTRAINT resource_groups_byteplus_has_no_kind
 		CHECK (provider <> 'byteplus' OR kind IS NULL),
-	CONSTRAINT resource_groups_aws_needs_alb_id
-		CHECK (provider <> 'aws' OR alb_id IS NOT NULL),
-	CONSTRAINT resource_groups_aws_needs_target_qps
-		CHECK (provider <> 'aws' OR target_qps IS NOT NULL),
 	CONSTRAINT resource_groups_aws_has_no_kind
 		CHECK (provider <> 'aws' OR kind IS NULL)
 );
@@ -108,7 +108,7 @@ CREATE INDEX resource_groups_asg_id_idx
 	ON qpsscale.resource_groups (asg_id);
 
 COMMENT ON TABLE qpsscale.resource_groups IS
-	'what is scaled and by which policy: one row per load balancer and scaling group';
+	'what is scaled and by which policy: one row per scaling group and what drives it';
 COMMENT ON COLUMN qpsscale.resource_groups.id IS 'number of the group, as the functions take it';
 COMMENT ON COLUMN qpsscale.resource_groups.uuid IS 'identity for programs outside the database: resource_id';
 COMMENT ON COLUMN qpsscale.resource_groups.name IS 'unique name for people; made from asg_id when left out';
@@ -119,7 +119,9 @@ COMMENT ON COLUMN qpsscale.resource_groups.alb_id IS 'load balancer whose reques
 COMMENT ON COLUMN qpsscale.resource_groups.asg_id IS 'scaling group whose desired capacity is set; for aws its name';
 COMMENT ON COLUMN qpsscale.resource_groups.region IS 'cloud region; NULL = the account''s, for aws that of the server''s environment, or else qpsscale.region';
 COMMENT ON COLUMN qpsscale.resource_groups.mode IS 'dynamic: ceil(QPS / target_qps) instances; static: one instance more or less by the thresholds';
-COMMENT ON COLUMN qpsscale.resource_groups.target_qps IS 'requests per second that one instance should serve';
+COMMENT ON COLUMN qpsscale.resource_groups.target_qps IS 'requests per second that one instance should serve; NULL = they do not drive the group';
+COMMENT ON COLUMN qpsscale.resource_groups.target_cpu IS 'use of CPU that the group should have, in percent: built-in signal cpu; NULL = none';
+COMMENT ON COLUMN qpsscale.resource_groups.target_memory IS 'use of memory that the group should have, in percent: built-in signal memory; NULL = none';
 COMMENT ON COLUMN qpsscale.resource_groups.up_threshold IS 'static mode: grow while an instance serves more than this share of target_qps';
 COMMENT ON COLUMN qpsscale.resource_groups.down_threshold IS 'static mode: shrink while an instance serves less than this share of target_qps';
 COMMENT ON COLUMN qpsscale.resource_groups.min_instances IS 'own lower limit beside the cloud''s; NULL = none';
@@ -804,22 +806,7 @@ BEGIN
 					  HINT = 'Set owner to a role that you are a member of.';
 		END IF;
 		IF NEW.account IS NOT NULL THEN
-			IF NOT EXISTS (SELECT FROM pg_catalog.pg_foreign_server s
-						   JOIN pg_catalog.pg_foreign_data_wrapper w
-						   ON w.oid = s.srvfdw
-						   WHERE s.srvname = NEW.account
-						   AND w.fdwname = 'qpsscale') THEN
-				RAISE EXCEPTION 'account "%" does not exist', NEW.account
-					USING ERRCODE = 'undefined_object',
-						  HINT = 'CREATE SERVER ... FOREIGN DATA WRAPPER qpsscale makes one.';
-			END IF;
-			IF NOT pg_catalog.has_server_privilege(NEW.owner, NEW.account,
-												   'USAGE') THEN
-				RAISE EXCEPTION 'role "%" may not use account "%"',
-					NEW.owner, NEW.account
-					USING ERRCODE = 'insufficient_privilege',
-						  HINT = 'GRANT USAGE ON FOREIGN SERVER gives the right.';
-			END IF;
+			PERFORM qpsscale.check_account(NEW.account, NEW.owner);
 		END IF;
 	END IF;
 
@@ -860,6 +847,15 @@ BEGIN
 		END IF;
 	END IF;
 
+	IF NOT restored
+		AND (NEW.provider, NEW.target_cpu IS NULL, NEW.target_memory IS NULL,
+			 NEW.target_qps IS NULL, NEW.enabled)
+			IS DISTINCT FROM
+			(OLD.provider, OLD.target_cpu IS NULL, OLD.target_memory IS NULL,
+			 OLD.target_qps IS NULL, OLD.enabled) THEN
+		PERFORM qpsscale.check_drivers(NEW);
+	END IF;
+
 	IF NEW.enabled AND NOT NEW.dry_run THEN
 		SELECT g.name INTO other
 		FROM qpsscale.resource_groups g
@@ -881,7 +877,9 @@ BEGIN
 
 	IF TG_OP = 'UPDATE' THEN
 		NEW.updated_at := pg_catalog.now();
-		NEW.version := OLD.version + policy_changed::integer;
+		-- what belongs to the policy in other tables asks for the next one
+		NEW.version := OLD.version + (policy_changed
+			OR NEW.version = OLD.version + 1)::integer;
 	END IF;
 	RETURN NEW;
 END
@@ -898,7 +896,7 @@ COMMENT ON TRIGGER resource_groups_check ON qpsscale.resource_groups IS
 /*
  * In the course of a restore the state may be there before the group.  Whoever
  * may insert a group has no right to states: the trigger lends it, for nothing
- * but the row of that group.
+ * but the row of that group.  What else belongs to a group goes with it.
  */
 CREATE FUNCTION qpsscale.resource_groups_state()
 RETURNS trigger
@@ -911,26 +909,37 @@ BEGIN
 		ON CONFLICT (resource_group_id) DO NOTHING;
 	ELSIF TG_OP = 'DELETE' THEN
 		DELETE FROM qpsscale.state s WHERE s.resource_group_id = OLD.id;
+		DELETE FROM qpsscale.signals s WHERE s.resource_group_id = OLD.id;
+		DELETE FROM qpsscale.signal_state s WHERE s.resource_group_id = OLD.id;
+	ELSIF TG_OP = 'UPDATE' THEN
+		-- a built-in signal that was switched on anew has no past
+		DELETE FROM qpsscale.signal_state s
+		WHERE s.resource_group_id = NEW.id
+			AND ((s.name = 'cpu' AND NEW.target_cpu IS NULL)
+				 OR (s.name = 'memory' AND NEW.target_memory IS NULL));
 	ELSE
 		DELETE FROM qpsscale.state;
+		DELETE FROM qpsscale.signals;
+		DELETE FROM qpsscale.signal_state;
 	END IF;
 	RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION qpsscale.resource_groups_state() IS
-	'trigger: a group''s row in qpsscale.state comes and goes with it';
+	'trigger: a group''s row in qpsscale.state comes and goes with it, its signals go with it';
 
 CREATE TRIGGER resource_groups_state
-	AFTER INSERT OR DELETE ON qpsscale.resource_groups
+	AFTER INSERT OR UPDATE OF target_cpu, target_memory OR DELETE
+	ON qpsscale.resource_groups
 	FOR EACH ROW EXECUTE FUNCTION qpsscale.resource_groups_state();
 COMMENT ON TRIGGER resource_groups_state ON qpsscale.resource_groups IS
-	'a group''s row in qpsscale.state comes and goes with it';
+	'a group''s row in qpsscale.state comes and goes with it, its signals go with it';
 
 CREATE TRIGGER resource_groups_truncate
 	AFTER TRUNCATE ON qpsscale.resource_groups
 	FOR EACH STATEMENT EXECUTE FUNCTION qpsscale.resource_groups_state();
 COMMENT ON TRIGGER resource_groups_truncate ON qpsscale.resource_groups IS
-	'the rows in qpsscale.state go with their groups';
+	'what belongs to groups goes with them';
 
 /*
  * Nobody but a restore inserts states directly.  Where it loaded the groups
@@ -1155,6 +1164,365 @@ CREATE TRIGGER webhooks_check
 	FOR EACH ROW EXECUTE FUNCTION qpsscale.webhooks_check();
 COMMENT ON TRIGGER webhooks_check ON qpsscale.webhooks IS
 	'checks owner, references and events';
+
+------------------------------------------------------------------------------
+-- Signals: what drives a group beside requests per second
+------------------------------------------------------------------------------
+
+CREATE TABLE qpsscale.signals (
+	id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+	resource_group_id bigint NOT NULL,
+	name text NOT NULL
+		CHECK (name ~ '^[a-z][a-z0-9_]{0,62}$'
+			   AND name <> ALL (ARRAY['qps', 'qps_peak', 'cpu', 'memory', 'limit',
+									  'threshold', 'threshold_peak', 'held',
+									  'by_hand', 'load', 'capacity',
+									  'prediction'])
+			   AND name !~ '_fallback$'),
+	source text NOT NULL
+		CHECK (source = ANY (ARRAY['cloud', 'prometheus', 'sql'])),
+	account text CHECK (account <> ''),
+	query text NOT NULL CHECK (query <> ''),
+	label text CHECK (label <> ''),
+	label_value text,
+	law text NOT NULL DEFAULT 'average_value'
+		CHECK (law = 'average_value' OR law = 'value'),
+	role text NOT NULL DEFAULT 'required'
+		CHECK (role = ANY (ARRAY['required', 'optional', 'veto'])),
+	target double precision NOT NULL
+		CHECK (target > 0 AND target < 'Infinity'),
+	activation double precision NOT NULL DEFAULT 0
+		CHECK (activation >= 0 AND activation < 'Infinity'),
+	tolerance double precision NOT NULL DEFAULT 0.1
+		CHECK (tolerance >= 0 AND tolerance <= 1),
+	empty_means text NOT NULL DEFAULT 'no_data'
+		CHECK (empty_means = 'no_data' OR empty_means = 'zero'),
+	max_age_seconds integer NOT NULL DEFAULT 300
+		CHECK (max_age_seconds >= 0),
+	hold_seconds integer NOT NULL DEFAULT 900
+		CHECK (hold_seconds >= 0),
+	fallback_instances integer CHECK (fallback_instances >= 0),
+	fallback_after_seconds integer NOT NULL DEFAULT 300
+		CHECK (fallback_after_seconds >= 0),
+	enabled boolean NOT NULL DEFAULT true,
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	CONSTRAINT signals_name_key UNIQUE (resource_group_id, name),
+	CONSTRAINT signals_prometheus_alone_has_account
+		CHECK ((account IS NOT NULL) = (source = 'prometheus')),
+	CONSTRAINT signals_prometheus_alone_has_label
+		CHECK (label IS NULL OR source = 'prometheus'),
+	CONSTRAINT signals_label_with_value_check
+		CHECK ((label IS NULL) = (label_value IS NULL)),
+	CONSTRAINT signals_veto_has_no_fallback
+		CHECK (role <> 'veto' OR fallback_instances IS NULL)
+);
+
+COMMENT ON TABLE qpsscale.signals IS
+	'what drives a group beside requests per second, CPU and memory: one row per signal';
+COMMENT ON COLUMN qpsscale.signals.id IS 'number of the signal';
+COMMENT ON COLUMN qpsscale.signals.resource_group_id IS 'the group';
+COMMENT ON COLUMN qpsscale.signals.name IS 'unique name in the group, as explanations say it';
+COMMENT ON COLUMN qpsscale.signals.source IS 'who is asked: cloud (the group''s own), prometheus or sql (this database)';
+COMMENT ON COLUMN qpsscale.signals.account IS 'prometheus: foreign server of the wrapper qpsscale';
+COMMENT ON COLUMN qpsscale.signals.query IS 'what is asked: a name of qpsscale.cloud_signals, PromQL, or a SELECT that gives one number';
+COMMENT ON COLUMN qpsscale.signals.label IS 'prometheus: by which label the series is found where the query gives several, so that many groups share one query';
+COMMENT ON COLUMN qpsscale.signals.label_value IS 'prometheus: and its value';
+COMMENT ON COLUMN qpsscale.signals.law IS 'average_value: the value is of the whole group, and one instance bears the target; value: it is what it is at the present size, like a use in percent or a latency';
+COMMENT ON COLUMN qpsscale.signals.role IS 'required: without it the group never shrinks; optional: without it the group does not shrink for hold_seconds; veto: proposes nothing, the group shrinks only while it is at most its target';
+COMMENT ON COLUMN qpsscale.signals.target IS 'what the value is compared with';
+COMMENT ON COLUMN qpsscale.signals.activation IS 'from zero instances, only a value above this starts the group';
+COMMENT ON COLUMN qpsscale.signals.tolerance IS 'law value: hold while the value is this near to the target, as a share of it';
+COMMENT ON COLUMN qpsscale.signals.empty_means IS 'no_data: an answer without a number is missing data; zero: it is the value 0';
+COMMENT ON COLUMN qpsscale.signals.max_age_seconds IS 'a value older than this is missing; 0 = no limit';
+COMMENT ON COLUMN qpsscale.signals.hold_seconds IS 'optional: for how long it keeps the group from shrinking while it is missing';
+COMMENT ON COLUMN qpsscale.signals.fallback_instances IS 'instances it proposes while it is missing for longer than fallback_after_seconds; NULL = none';
+COMMENT ON COLUMN qpsscale.signals.fallback_after_seconds IS 'time without data after which fallback_instances is proposed';
+COMMENT ON COLUMN qpsscale.signals.enabled IS 'it is asked and counts';
+COMMENT ON COLUMN qpsscale.signals.created_at IS 'when the row was made';
+COMMENT ON COLUMN qpsscale.signals.updated_at IS 'when the row last changed';
+COMMENT ON SEQUENCE qpsscale.signals_id_seq IS 'ids of signals';
+
+/* Written by a tick only where a value changed; never indexed. */
+CREATE TABLE qpsscale.signal_state (
+	resource_group_id bigint NOT NULL,
+	name text NOT NULL,
+	latest_value double precision,
+	latest_at timestamptz,
+	missing_since timestamptz,
+	last_error text,
+	CONSTRAINT signal_state_pkey PRIMARY KEY (resource_group_id, name)
+) WITH (fillfactor = 50);
+
+COMMENT ON TABLE qpsscale.signal_state IS
+	'what the signals of a group said last, cpu and memory too; written by the worker';
+COMMENT ON COLUMN qpsscale.signal_state.resource_group_id IS 'the group';
+COMMENT ON COLUMN qpsscale.signal_state.name IS 'name of the signal in the group';
+COMMENT ON COLUMN qpsscale.signal_state.latest_value IS 'last value that was known';
+COMMENT ON COLUMN qpsscale.signal_state.latest_at IS 'when its source measured it';
+COMMENT ON COLUMN qpsscale.signal_state.missing_since IS 'since when it is missing; NULL = it is known';
+COMMENT ON COLUMN qpsscale.signal_state.last_error IS 'why it could not be read; NULL = it was, or there was nothing to read';
+
+SELECT pg_catalog.pg_extension_config_dump('qpsscale.signals', '');
+SELECT pg_catalog.pg_extension_config_dump('qpsscale.signals_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('qpsscale.signal_state', '');
+
+/* All there are; each provider's own list in src/cloud/ says the same. */
+CREATE VIEW qpsscale.cloud_signals AS
+SELECT c.provider, c.name, c.description
+FROM (VALUES
+	('aws', 'cpu', 'use of CPU of the scaling group''s instances, in percent'),
+	('aws', 'memory', 'use of memory as the CloudWatch agent reports it, in percent'),
+	('kubernetes', 'cpu', 'use of CPU of the object''s pods, in percent of what they request'),
+	('kubernetes', 'memory', 'use of memory of the object''s pods, in percent of what they request')
+) AS c (provider, name, description);
+
+COMMENT ON VIEW qpsscale.cloud_signals IS
+	'what a signal of source cloud can ask of which provider';
+COMMENT ON COLUMN qpsscale.cloud_signals.provider IS 'provider of the group';
+COMMENT ON COLUMN qpsscale.cloud_signals.name IS 'query of the signal';
+COMMENT ON COLUMN qpsscale.cloud_signals.description IS 'what it is, and in which unit';
+
+/* Of a group as it is about to be written, for its trigger. */
+CREATE FUNCTION qpsscale.check_drivers(g qpsscale.resource_groups)
+RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	lacking text;
+	known text;
+BEGIN
+	SELECT w.name INTO lacking
+	FROM (VALUES ('cpu', g.target_cpu IS NOT NULL),
+				 ('memory', g.target_memory IS NOT NULL)) AS w (name, wanted)
+	WHERE w.wanted
+		AND NOT EXISTS (SELECT FROM qpsscale.cloud_signals c
+						WHERE c.provider = g.provider AND c.name = w.name);
+	IF lacking IS NULL THEN
+		SELECT s.query INTO lacking
+		FROM qpsscale.signals s
+		WHERE s.resource_group_id = g.id AND s.source = 'cloud'
+			AND NOT EXISTS (SELECT FROM qpsscale.cloud_signals c
+							WHERE c.provider = g.provider AND c.name = s.query);
+	END IF;
+	IF lacking IS NOT NULL THEN
+		SELECT pg_catalog.string_agg(c.name, ', ' ORDER BY c.name) INTO known
+		FROM qpsscale.cloud_signals c
+		WHERE c.provider = g.provider;
+		RAISE EXCEPTION 'provider "%" has no signal "%"', g.provider, lacking
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = COALESCE('It has: ' || known || '.',
+					'It has none: use a signal of source prometheus or sql.');
+	END IF;
+	IF g.enabled AND g.target_qps IS NULL AND g.target_cpu IS NULL
+		AND g.target_memory IS NULL
+		AND NOT EXISTS (SELECT FROM qpsscale.signals s
+						WHERE s.resource_group_id = g.id
+							AND s.enabled AND s.role <> 'veto') THEN
+		RAISE EXCEPTION 'resource group "%" has nothing that drives it', g.name
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				  HINT = 'Set alb_id and target_qps, or target_cpu or target_memory, or add a row to qpsscale.signals before you enable it.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.check_drivers(qpsscale.resource_groups) IS
+	'refuses a group whose provider has not the signals it asks for, or that is enabled without any';
+
+/* A role may use an account only if it has USAGE on that foreign server. */
+CREATE FUNCTION qpsscale.check_account(account text, role name)
+RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM pg_catalog.pg_foreign_server s
+				   JOIN pg_catalog.pg_foreign_data_wrapper w
+				   ON w.oid = s.srvfdw
+				   WHERE s.srvname = check_account.account
+				   AND w.fdwname = 'qpsscale') THEN
+		RAISE EXCEPTION 'account "%" does not exist', account
+			USING ERRCODE = 'undefined_object',
+				  HINT = 'CREATE SERVER ... FOREIGN DATA WRAPPER qpsscale makes one.';
+	END IF;
+	IF NOT pg_catalog.has_server_privilege(role, account, 'USAGE') THEN
+		RAISE EXCEPTION 'role "%" may not use account "%"', role, account
+			USING ERRCODE = 'insufficient_privilege',
+				  HINT = 'GRANT USAGE ON FOREIGN SERVER gives the right.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.check_account(text, name) IS
+	'refuses an account that does not exist or that a role may not use';
+
+/*
+ * Tables whose rows belong to a group are written under the group's rule.  A
+ * row of a dump brings its times along, and may come before its group; see
+ * qpsscale.resource_groups_check().
+ */
+CREATE FUNCTION qpsscale.group_part_check()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	g record;
+BEGIN
+	IF TG_OP = 'INSERT' AND NEW.created_at <> pg_catalog.now()
+		AND EXISTS (SELECT FROM pg_catalog.pg_roles r
+					WHERE r.rolname = CURRENT_USER AND r.rolsuper) THEN
+		RETURN NEW;
+	END IF;
+	SELECT r.name, r.owner INTO g
+	FROM qpsscale.resource_groups r
+	WHERE r.id = CASE TG_OP WHEN 'INSERT' THEN NEW.resource_group_id
+		ELSE OLD.resource_group_id END;
+	IF NOT FOUND THEN
+		IF TG_OP = 'DELETE' THEN	-- with its group
+			RETURN OLD;
+		END IF;
+		RAISE EXCEPTION 'resource group % does not exist', NEW.resource_group_id
+			USING ERRCODE = 'foreign_key_violation',
+				  HINT = 'SELECT id, name FROM qpsscale.resource_groups lists them.';
+	END IF;
+	IF NOT qpsscale.may_act(CURRENT_USER, g.owner) THEN
+		RAISE EXCEPTION 'must be member of role "%" to change % of resource group "%"',
+			g.owner, pg_catalog.replace(TG_TABLE_NAME, '_', ' '), g.name
+			USING ERRCODE = 'insufficient_privilege',
+				  HINT = 'The owner of a resource group, its members, admins and superusers may change what belongs to it.';
+	END IF;
+	IF TG_OP = 'DELETE' THEN
+		RETURN OLD;
+	END IF;
+	IF TG_OP = 'UPDATE' THEN
+		IF (NEW.id, NEW.resource_group_id)
+			IS DISTINCT FROM (OLD.id, OLD.resource_group_id) THEN
+			RAISE EXCEPTION '% cannot be moved to another resource group',
+				pg_catalog.replace(TG_TABLE_NAME, '_', ' ')
+				USING ERRCODE = 'object_not_in_prerequisite_state',
+					  HINT = 'Add a row for the other group.';
+		END IF;
+		NEW.updated_at := pg_catalog.now();
+	END IF;
+	RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.group_part_check() IS
+	'trigger: what belongs to a group is changed by those who may change the group';
+
+/*
+ * A change of what belongs to a group is a change of its policy.  The group's
+ * row, held until the transaction ends, makes two who come at once see each
+ * other: so nobody gets beyond the number of rows that a group may have.
+ */
+CREATE FUNCTION qpsscale.group_part_changed()
+RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	group_id CONSTANT bigint := CASE TG_OP WHEN 'DELETE'
+		THEN OLD.resource_group_id ELSE NEW.resource_group_id END;
+BEGIN
+	IF TG_OP = 'INSERT' AND NEW.created_at <> pg_catalog.now() THEN
+		RETURN NULL;
+	END IF;
+	UPDATE qpsscale.resource_groups g
+	SET version = g.version + 1
+	WHERE g.id = group_id;
+	IF TG_TABLE_NAME = 'signals' THEN
+		-- a signal that was changed has no past
+		IF TG_OP <> 'INSERT' THEN
+			DELETE FROM qpsscale.signal_state s
+			WHERE s.resource_group_id = group_id AND s.name = OLD.name;
+		END IF;
+		IF TG_OP = 'INSERT'
+			AND (SELECT pg_catalog.count(*) FROM qpsscale.signals s
+				 WHERE s.resource_group_id = group_id) > 14 THEN
+			RAISE EXCEPTION 'a resource group has at most 14 signals beside cpu and memory'
+				USING ERRCODE = 'program_limit_exceeded',
+					  HINT = 'Delete one, or have one query give the largest of several values.';
+		END IF;
+	END IF;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.group_part_changed() IS
+	'trigger: a change of what belongs to a group makes a new version of its policy';
+
+/*
+ * A query runs as the owner of the group, and an account is used by his right:
+ * nobody may lend himself others' rights, and an admin is no exception.
+ */
+CREATE FUNCTION qpsscale.signals_check()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	g record;
+	known text;
+BEGIN
+	IF TG_OP = 'INSERT' AND NEW.created_at <> pg_catalog.now()
+		AND EXISTS (SELECT FROM pg_catalog.pg_roles r
+					WHERE r.rolname = CURRENT_USER AND r.rolsuper) THEN
+		RETURN NEW;
+	END IF;
+	IF (NEW.source, NEW.account, NEW.query, NEW.label, NEW.label_value)
+		IS NOT DISTINCT FROM
+		(OLD.source, OLD.account, OLD.query, OLD.label, OLD.label_value) THEN
+		RETURN NEW;
+	END IF;
+	SELECT r.name, r.owner, r.provider INTO g
+	FROM qpsscale.resource_groups r
+	WHERE r.id = NEW.resource_group_id;
+	IF NOT pg_catalog.pg_has_role(
+			CURRENT_USER,
+			COALESCE((SELECT r.oid FROM pg_catalog.pg_roles r
+					  WHERE r.rolname = g.owner), 0),
+			'USAGE') THEN
+		RAISE EXCEPTION 'must be member of role "%" to say what resource group "%" asks for',
+			g.owner, g.name
+			USING ERRCODE = 'insufficient_privilege',
+				  HINT = 'It is asked with the rights of the group''s owner: a member of it may say what.';
+	END IF;
+	IF NEW.account IS NOT NULL THEN
+		PERFORM qpsscale.check_account(NEW.account, g.owner);
+	END IF;
+	IF NEW.source = 'cloud'
+		AND NOT EXISTS (SELECT FROM qpsscale.cloud_signals c
+						WHERE c.provider = g.provider AND c.name = NEW.query) THEN
+		SELECT pg_catalog.string_agg(c.name, ', ' ORDER BY c.name) INTO known
+		FROM qpsscale.cloud_signals c
+		WHERE c.provider = g.provider;
+		RAISE EXCEPTION 'provider "%" has no signal "%"', g.provider, NEW.query
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = COALESCE('It has: ' || known || '.',
+					'It has none: use source prometheus or sql.');
+	END IF;
+	RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.signals_check() IS
+	'trigger: checks who says what is asked, the account, and what a cloud can be asked for';
+
+-- by name: who it is comes before what it is
+CREATE TRIGGER signals_a_check
+	BEFORE INSERT OR UPDATE OR DELETE ON qpsscale.signals
+	FOR EACH ROW EXECUTE FUNCTION qpsscale.group_part_check();
+COMMENT ON TRIGGER signals_a_check ON qpsscale.signals IS
+	'a signal is changed by those who may change the group';
+CREATE TRIGGER signals_check
+	BEFORE INSERT OR UPDATE ON qpsscale.signals
+	FOR EACH ROW EXECUTE FUNCTION qpsscale.signals_check();
+COMMENT ON TRIGGER signals_check ON qpsscale.signals IS
+	'checks who says what is asked, the account, and what a cloud can be asked for';
+CREATE TRIGGER signals_changed
+	AFTER INSERT OR UPDATE OR DELETE ON qpsscale.signals
+	FOR EACH ROW EXECUTE FUNCTION qpsscale.group_part_changed();
+COMMENT ON TRIGGER signals_changed ON qpsscale.signals IS
+	'a change of a signal makes a new version of the group''s policy';
+
 
 ------------------------------------------------------------------------------
 -- Accounts: foreign servers of the wrapper qpsscale
@@ -1551,10 +1919,17 @@ BEGIN
 			ELSE false END,
 		sr.rolname::text, COALESCE(sr.rolsuper, false), s.srvoptions, m.oid IS NOT NULL,
 		m.umoptions
-	FROM (SELECT DISTINCT g.owner, g.account, g.provider
+	FROM (SELECT g.owner, g.account, g.provider
 		  FROM qpsscale.resource_groups g
 		  WHERE accounts.group_id IS NULL AND g.enabled
-			OR g.id = accounts.group_id) o
+			OR g.id = accounts.group_id
+		  UNION
+		  SELECT g.owner, i.account, i.source
+		  FROM qpsscale.signals i
+		  JOIN qpsscale.resource_groups g ON g.id = i.resource_group_id
+		  WHERE i.enabled AND i.source <> 'cloud'
+			AND (accounts.group_id IS NULL AND g.enabled
+				 OR g.id = accounts.group_id)) o
 	LEFT JOIN pg_catalog.pg_roles r ON r.rolname = o.owner
 	LEFT JOIN pg_catalog.pg_foreign_server s ON s.srvname = o.account
 	LEFT JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw
@@ -1566,7 +1941,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION qpsscale.accounts(bigint) IS
-	'for the worker: accounts of one group or of all enabled ones, with the options of servers and user mappings';
+	'for the worker: accounts of one group or of all enabled ones and of their signals, with the options of servers and user mappings';
 
 /* Of processes of other roles the server shows nothing to most. */
 CREATE FUNCTION qpsscale.evaluator_runs(pid integer, started_at timestamptz)
@@ -2588,6 +2963,12 @@ FROM (VALUES
 	('TABLE qpsscale.resource_groups', 'worker', 'SELECT, UPDATE (last_validated_at)'),
 	('TABLE qpsscale.state', 'reader', 'SELECT'),
 	('TABLE qpsscale.state', 'worker', 'SELECT, UPDATE'),
+	('TABLE qpsscale.signals', 'reader', 'SELECT'),
+	('TABLE qpsscale.signals', 'operator', 'INSERT (*), UPDATE (*)'),
+	('TABLE qpsscale.signals', 'worker', 'SELECT'),
+	('TABLE qpsscale.signal_state', 'reader', 'SELECT'),
+	('TABLE qpsscale.signal_state', 'worker', 'SELECT, INSERT, UPDATE'),
+	('TABLE qpsscale.cloud_signals', 'reader', 'SELECT'),
 	('TABLE qpsscale.activities', 'reader', 'SELECT'),
 	('TABLE qpsscale.activities', 'worker', 'SELECT, INSERT, UPDATE, DELETE'),
 	('TABLE qpsscale.evaluations', 'reader', 'SELECT'),
@@ -2627,6 +3008,7 @@ FROM (VALUES
 	('SEQUENCE qpsscale.evaluations_id_seq', 'nobody', ''),
 	('SEQUENCE qpsscale.interventions_id_seq', 'nobody', ''),
 	('SEQUENCE qpsscale.resource_groups_id_seq', 'nobody', ''),
+	('SEQUENCE qpsscale.signals_id_seq', 'nobody', ''),
 	('SEQUENCE qpsscale.webhooks_id_seq', 'nobody', ''),
 
 	('FOREIGN DATA WRAPPER qpsscale', 'admin', 'USAGE'),
@@ -2689,6 +3071,11 @@ FROM (VALUES
 	('FUNCTION qpsscale.fdw_validator(text[], oid)', 'nobody', ''),
 	('FUNCTION qpsscale.own_state_write()', 'nobody', ''),
 	('FUNCTION qpsscale.reapply_grants()', 'nobody', ''),
+	('FUNCTION qpsscale.check_account(text, name)', 'operator', 'EXECUTE'),
+	('FUNCTION qpsscale.check_drivers(qpsscale.resource_groups)', 'operator', 'EXECUTE'),
+	('FUNCTION qpsscale.group_part_changed()', 'nobody', ''),
+	('FUNCTION qpsscale.group_part_check()', 'nobody', ''),
+	('FUNCTION qpsscale.signals_check()', 'nobody', ''),
 	('FUNCTION qpsscale.resource_groups_check()', 'nobody', ''),
 	('FUNCTION qpsscale.resource_groups_state()', 'nobody', ''),
 	('FUNCTION qpsscale.rights_on(text, text)', 'nobody', ''),

@@ -122,7 +122,11 @@ FROM (VALUES
 	(50, 'activity_deadline_seconds', '0'),
 	(51, 'dry_run', 'NULL'),
 	(52, 'enabled', 'NULL'),
-	(53, 'owner', 'NULL')) c (number, name, value)
+	(53, 'owner', 'NULL'),
+	(54, 'target_cpu', '0'),
+	(55, 'target_cpu', '1000.5'),
+	(56, 'target_cpu', $$'NaN'$$),
+	(57, 'target_memory', '-1')) c (number, name, value)
 ORDER BY c.number;
 SELECT attempt('UPDATE qpsscale.resource_groups
 	SET min_instances = 3, max_instances = 2') AS minimum_above_maximum;
@@ -144,14 +148,15 @@ FROM (VALUES
 	(13, 'region', 'NULL'),
 	(14, 'activity_deadline_seconds', '1')) c (number, name, value)
 ORDER BY c.number;
--- a group of AWS needs what one of BytePlus needs
+-- a group of AWS is as one of BytePlus
 UPDATE qpsscale.resource_groups SET provider = 'aws' WHERE asg_id = 'asg-2';
 SELECT c.name, c.value, attempt_column(c.name, c.value)
 FROM (VALUES
 	(1, 'alb_id', 'NULL'),
 	(2, 'target_qps', 'NULL'),
 	(3, 'kind', $$'asg'$$),
-	(4, 'alb_id', $$'app/web/50dc6c495c0c9188'$$)) c (number, name, value)
+	(4, 'alb_id', $$'app/web/50dc6c495c0c9188'$$),
+	(5, 'target_cpu', '60')) c (number, name, value)
 ORDER BY c.number;
 ROLLBACK;
 

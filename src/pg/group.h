@@ -125,6 +125,16 @@ typedef struct GroupChange
 
 struct QpsscaleAccount;
 
+/* What a row of qpsscale.signal_state said; all of it zero: there was none. */
+typedef struct GroupSignalState
+{
+	bool		known;			/* it was there */
+	double		latest_value;	/* NaN = null */
+	TimestampTz latest_at;		/* 0 = null, as below */
+	TimestampTz missing_since;
+	const char *last_error;
+} GroupSignalState;
+
 /* Where a further signal comes from, and what it said in this cycle. */
 typedef struct GroupSignal
 {
@@ -136,6 +146,7 @@ typedef struct GroupSignal
 	QsTarget	target;			/* its reading is the signal's */
 	bool		batched;
 	bool		reused;			/* not asked again: nothing newer published */
+	GroupSignalState before;
 } GroupSignal;
 
 typedef struct QpsscaleGroup
@@ -155,6 +166,8 @@ typedef struct QpsscaleGroup
 	bool		row_dry_run;
 	int			activity_deadline_s;
 	QsPolicy	policy;
+	double		target_cpu;		/* per cent; 0 = no such signal */
+	double		target_memory;
 	int			n_signals;
 	QsSignal   *signals;		/* as decide() takes them */
 	GroupSignal *sources;		/* of each of them */

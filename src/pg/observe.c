@@ -354,7 +354,8 @@ batch_group(HTAB *batches, QpsscaleGroup *group, Observer *observer)
 
 	name_target(group, target);
 	target->region = region_of(group, group->provider, group->account);
-	target->alb_id = qpsscale_reuse_load(observer, group) ? NULL : group->alb_id;
+	if (group->policy.target_qps > 0 && !qpsscale_reuse_load(observer, group))
+		target->alb_id = group->alb_id;
 	group->batch = qpsscale_add_to_batch(batches, group->account,
 										 group->provider, target);
 }

@@ -2,8 +2,7 @@
  * store_load.c
  *		What a cycle reads: groups that are due, their state, their accounts.
  *
- * One read-only transaction.  Rows are deformed once each (not column by
- * column), since ten thousand groups have to fit in a tick.
+ * One read-only transaction.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -22,7 +21,8 @@
 #include "pg/crash_points.h"
 #include "pg/seal.h"
 #include "pg/step.h"
-#include "pg/store.h"
+#include "pg/row_reader.h"
+#include "pg/store_signals.h"
 #include "pg/worker.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
@@ -37,18 +37,11 @@ typedef struct LoadArguments
 	MemoryContext context;		/* of the results */
 } LoadArguments;
 
-/* A row being read column by column, in the order of the SELECT list. */
-typedef struct Row
-{
-	Datum	   *values;
-	bool	   *nulls;
-	int			next;
-} Row;
-
 static const char groups_sql[] =
 "SELECT g.id, g.version, g.name, g.provider, g.account, g.owner::text,"
 "  g.alb_id, g.asg_id, g.kind, g.region, g.enabled, g.dry_run,"
 "  g.activity_deadline_seconds,"
+"  g.target_cpu, g.target_memory,"
 "  g.mode = 'static', g.target_qps, g.up_threshold, g.down_threshold,"
 "  g.min_instances, g.max_instances, g.max_scale_up_per_action,"
 "  g.max_scale_down_per_action, g.max_scale_down_percent,"
@@ -92,69 +85,6 @@ static const char accounts_sql[] =
 "  usage, server_owner, server_owner_is_superuser, server_options, mapped,"
 "  mapping_options"
 " FROM qpsscale.accounts($1)";
-
-static bool
-next_null(Row *row)
-{
-	return row->nulls[row->next];
-}
-
-static int64
-next_int64(Row *row, int64 when_null)
-{
-	int			i = row->next++;
-
-	return row->nulls[i] ? when_null : DatumGetInt64(row->values[i]);
-}
-
-static int
-next_int32(Row *row, int when_null)
-{
-	int			i = row->next++;
-
-	return row->nulls[i] ? when_null : DatumGetInt32(row->values[i]);
-}
-
-static double
-next_double(Row *row, double when_null)
-{
-	int			i = row->next++;
-
-	return row->nulls[i] ? when_null : DatumGetFloat8(row->values[i]);
-}
-
-static bool
-next_bool(Row *row)
-{
-	int			i = row->next++;
-
-	return row->nulls[i] ? false : DatumGetBool(row->values[i]);
-}
-
-static char *
-next_text(Row *row)
-{
-	int			i = row->next++;
-
-	return row->nulls[i] ? NULL : TextDatumGetCString(row->values[i]);
-}
-
-/* Infinite times would overflow core's arithmetic: they count as not set. */
-static TimestampTz
-next_time(Row *row)
-{
-	TimestampTz at = next_int64(row, 0);
-
-	return TIMESTAMP_NOT_FINITE(at) ? 0 : at;
-}
-
-static int64
-next_unix_us(Row *row)
-{
-	TimestampTz at = next_time(row);
-
-	return at == 0 ? QS_NEVER : qpsscale_unix_us(at);
-}
 
 static QsForeignPolicy
 foreign_policy(const char *name)
@@ -382,6 +312,8 @@ read_group(Row *row, QpsscaleGroup *group, TimestampTz now)
 	group->enabled = next_bool(row);
 	group->row_dry_run = next_bool(row);
 	group->activity_deadline_s = next_int32(row, 1800);
+	group->target_cpu = next_double(row, 0);
+	group->target_memory = next_double(row, 0);
 	read_policy(row, &group->policy);
 	read_history(row, group, now);
 	read_verdict(row, group);
@@ -390,9 +322,9 @@ read_group(Row *row, QpsscaleGroup *group, TimestampTz now)
 	group->policy.dry_run = group->row_dry_run || !group->enabled;
 }
 
-/* Runs a query of ($1 group id or null, $2 role or null); result in SPI. */
-static void
-select_for(SPIPlanPtr *plan, const char *sql, const StoreSelection *selection)
+void
+qpsscale_store_select(SPIPlanPtr *plan, const char *sql,
+					  const StoreSelection *selection)
 {
 	Oid			types[2] = {INT8OID, OIDOID};
 	Datum		values[2] = {Int64GetDatum(selection->group_id),
@@ -418,14 +350,11 @@ load_groups(LoadArguments *arguments)
 	static SPIPlanPtr plan = NULL;
 	StoreSnapshot *snapshot = arguments->snapshot;
 	TimestampTz now = GetCurrentTimestamp();
-	TupleDesc	descriptor;
 	Row			row;
 	MemoryContext old;
 
-	select_for(&plan, groups_sql, arguments->selection);
-	descriptor = SPI_tuptable->tupdesc;
-	row.values = palloc(sizeof(Datum) * descriptor->natts);
-	row.nulls = palloc(sizeof(bool) * descriptor->natts);
+	qpsscale_store_select(&plan, groups_sql, arguments->selection);
+	row_start(&row);
 
 	old = MemoryContextSwitchTo(arguments->context);
 	snapshot->groups = palloc_extended(sizeof(QpsscaleGroup) *
@@ -435,9 +364,7 @@ load_groups(LoadArguments *arguments)
 	{
 		QpsscaleGroup *group = &snapshot->groups[snapshot->n_groups];
 
-		heap_deform_tuple(SPI_tuptable->vals[i], descriptor, row.values,
-						  row.nulls);
-		row.next = 0;
+		row_read(&row, i);
 		/* a group with two open activities: the newest comes first */
 		if (snapshot->n_groups > 0 &&
 			group[-1].id == DatumGetInt64(row.values[0]))
@@ -475,14 +402,11 @@ load_accounts(LoadArguments *arguments)
 {
 	static SPIPlanPtr plan = NULL;
 	StoreSnapshot *snapshot = arguments->snapshot;
-	TupleDesc	descriptor;
 	Row			row;
 	MemoryContext old;
 
-	select_for(&plan, accounts_sql, arguments->selection);
-	descriptor = SPI_tuptable->tupdesc;
-	row.values = palloc(sizeof(Datum) * descriptor->natts);
-	row.nulls = palloc(sizeof(bool) * descriptor->natts);
+	qpsscale_store_select(&plan, accounts_sql, arguments->selection);
+	row_start(&row);
 
 	old = MemoryContextSwitchTo(arguments->context);
 	snapshot->accounts = palloc0(sizeof(QpsscaleAccount *) *
@@ -491,9 +415,7 @@ load_accounts(LoadArguments *arguments)
 	{
 		QpsscaleAccount *account = palloc0(sizeof(QpsscaleAccount));
 
-		heap_deform_tuple(SPI_tuptable->vals[i], descriptor, row.values,
-						  row.nulls);
-		row.next = 0;
+		row_read(&row, i);
 		account->name = next_text(&row);
 		account->owner = next_text(&row);
 		account->provider = next_text(&row);
@@ -629,6 +551,8 @@ load_body(void *argument)
 	snapshot->armed = read_armed();
 	load_groups(arguments);
 	QPSSCALE_CRASH_POINT(groups_read);
+	qpsscale_store_load_signals(arguments->selection, snapshot,
+								arguments->context);
 	load_accounts(arguments);
 	if (arguments->selection->trim_history && retention_s > 0 &&
 		!qpsscale_substep(trim_history, &retention_s, &error))

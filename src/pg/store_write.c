@@ -11,6 +11,7 @@
  *	 change		the rest: all columns, and a row in evaluations
  *	 reasons	activities learn which evaluation explains them
  *	 watch		what is remembered of earlier actions, where it changed
+ *	 signals	what further signals said, where it is new
  *	 intervene	what an operator asked for by hand, if this is about that
  *	 errors		errors that are new
  *	 alerts		conditions that begin or end, actions that were settled
@@ -33,7 +34,7 @@
 #include "pg/intervention.h"
 #include "pg/json_writer.h"
 #include "pg/step.h"
-#include "pg/store_parts.h"
+#include "pg/store_signals.h"
 #include "pg/worker.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -119,6 +120,7 @@ intend_substep(void *argument)
 	qpsscale_store_changed(batch);
 	qpsscale_store_reasons(batch);
 	qpsscale_store_watch(batch);
+	qpsscale_store_signals(batch);
 	qpsscale_store_interventions(batch);
 	qpsscale_store_errors(batch);
 	qpsscale_store_alerts(batch);

@@ -15,8 +15,8 @@ use Test::More;
 my ($node, $cloud) = QpsscaleNode->start(preload => 0);
 my $dump = PostgreSQL::Test::Utils::tempdir . '/dump';
 
-my @tables = qw(resource_groups state activities evaluations errors armed
-  webhooks alerts);
+my @tables = qw(resource_groups state signals signal_state activities evaluations
+  errors armed webhooks alerts);
 
 # All that is to survive, as text: each table, where each sequence stands, and
 # the accounts with their rights and references to secrets.
@@ -34,7 +34,7 @@ sub contents
 			  . ' t, CAST(to_jsonb(t) AS text) row ORDER BY row COLLATE "C"')
 		  . "\n";
 	}
-	foreach my $table (qw(resource_groups activities evaluations errors
+	foreach my $table (qw(resource_groups signals activities evaluations errors
 		webhooks alerts))
 	{
 		$text .= "$table: "
@@ -130,6 +130,16 @@ my $modifications = modifications();
 $node->safe_psql('postgres',
 	"INSERT INTO qpsscale.webhooks (name, url, secret, owner)"
 	  . " VALUES ('pager', 'https://pager.example/x', 'file:team/pager', 'team')");
+
+# what belongs to groups: one row of the dump may come before its group
+$node->safe_psql('postgres', <<SQL);
+INSERT INTO qpsscale.signals (resource_group_id, name, source, query, target)
+VALUES ($team, 'queue', 'sql', 'SELECT 7', 10),
+	($orphan, 'queue', 'sql', 'SELECT 7', 10),
+	($new, 'queue', 'sql', 'SELECT 7', 10);
+INSERT INTO qpsscale.signal_state (resource_group_id, name, missing_since)
+VALUES ($team, 'queue', now());
+SQL
 
 our $original = contents($node, 'postgres');
 

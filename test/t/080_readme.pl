@@ -407,6 +407,36 @@ sub check_policy
 
 	same_list([ map { quoted($_->[0]) } @said ],
 		[ keys %true ], 'columns of resource_groups');
+	check_defaults(\%true, @said);
+	check_parts_of_groups();
+	return;
+}
+
+# Tables of what belongs to a group; nobody writes the columns left out here.
+sub check_parts_of_groups
+{
+	my %of = (signals => 'of a signal');
+
+	foreach my $table (sort keys %of)
+	{
+		my %true = map { my ($n, $d) = split /\|/, $_, 2; $n => $d } rows(
+			"SELECT column_name, column_default FROM information_schema.columns"
+			  . " WHERE table_schema = 'qpsscale' AND table_name = '$table'"
+			  . " AND NOT column_name = ANY ('{id,created_at,updated_at}')");
+		my @said = table($of{$table});
+
+		same_list([ map { quoted($_->[0]) } @said ],
+			[ keys %true ], "columns of $table");
+		check_defaults(\%true, @said);
+	}
+	return;
+}
+
+sub check_defaults
+{
+	my ($defaults, @said) = @_;
+	my %true = %$defaults;
+
 	foreach my $row (@said)
 	{
 		my ($name) = quoted($row->[0]);
@@ -414,7 +444,7 @@ sub check_policy
 		my $true = $true{$name} =~ s/'(.*)'::text/$1/r;
 
 		next if $default =~ /^(made|from .*|current user|kept)$/;
-		is($default =~ /^(NULL|required)$/ ? '' : $default,
+		is($row->[1] =~ /^(NULL|required)$/ ? '' : $default,
 			$true, "default of $name");
 	}
 	return;
