@@ -1,8 +1,8 @@
 # QpsscaleKubernetes.pm
 #
 # A real Kubernetes API server with etcd (test/kubernetes/cluster.py), for a
-# TAP test of "make check-k8s", which names the program in
-# QPSSCALE_KUBE_APISERVER.
+# TAP test of "make check-k8s", which names the directory of the program in
+# QPSSCALE_KUBERNETES.
 #
 #   my $cluster = QpsscaleKubernetes->start;
 #   $cluster->namespace('prod');
@@ -44,15 +44,15 @@ sub start
 {
 	my ($class) = @_;
 	my $program = dirname(abs_path(__FILE__)) . '/../kubernetes/cluster.py';
-	my $apiserver = $ENV{QPSSCALE_KUBE_APISERVER}
-	  // die "QPSSCALE_KUBE_APISERVER is not set: run make check-k8s\n";
+	my $programs = $ENV{QPSSCALE_KUBERNETES}
+	  // die "QPSSCALE_KUBERNETES is not set: run make check-k8s\n";
 	my $base = $ENV{TESTDATADIR} // 'tmp_check';
 	my $log = ($ENV{TESTLOGDIR} // 'tmp_check/log') . "/cluster_$$.log";
 
 	$count++;
 	my $child = QpsscaleChild->start(
 		[
-			'python3', $program, '--apiserver', $apiserver,
+			'python3', $program, '--apiserver', "$programs/kube-apiserver",
 			'--directory', "$base/cluster_${$}_$count"
 		],
 		$log, $START_TIMEOUT);
