@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 GROUP = "metrics.k8s.io/v1beta1"
-WINDOW_SECONDS = 15
+WINDOW = "1.015s"                   # of metrics-server it is about 15 s
 
 
 class MetricsServer:
@@ -49,7 +49,7 @@ class MetricsServer:
             samples = sorted(self.samples.items())
         return [{"metadata": {"name": pod, "namespace": space,
                               "creationTimestamp": now, "labels": labels},
-                 "timestamp": now, "window": f"{WINDOW_SECONDS}s",
+                 "timestamp": now, "window": WINDOW,
                  "containers": [{"name": "app", "usage": usage}]}
                 for (space, pod), (labels, usage) in samples
                 if namespace in (None, space)

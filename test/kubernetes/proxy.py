@@ -12,6 +12,8 @@ proxy", and under /_cluster what no such request can do.
                                next ones are refused ...
     POST   /_cluster/calm      ... until now
     POST   /_cluster/workloads {"paused": true}: controllers and nodes sleep
+    POST   /_cluster/usage     {"prod/deployments/web": "cpu=100m,memory=1Mi"}:
+                               what each pod of an object uses from now on
     POST   /_cluster/metrics   {"hang": true}: the metrics service does
     GET    /_cluster/audit     requests of service accounts so far
     DELETE /_cluster/audit     forgets them
@@ -158,6 +160,11 @@ class Proxy:
         self.workloads.pause(wanted["paused"])
         return {}
 
+    def set_usage(self, wanted):
+        """It is in the next sample."""
+        self.workloads.usage.update(wanted)
+        return {}
+
     def set_metrics(self, wanted):
         """Answers that were held come when it ends."""
         metrics = self.cluster.metrics
@@ -189,7 +196,7 @@ class ProxyHandler(BaseHTTPRequestHandler):
                "restart": Proxy.restart, "compact": Proxy.compact,
                "crowd": Proxy.crowd, "calm": Proxy.calm,
                "workloads": Proxy.set_workloads,
-               "metrics": Proxy.set_metrics}
+               "usage": Proxy.set_usage, "metrics": Proxy.set_metrics}
 
     def log_message(self, *_):
         """Nothing is said."""

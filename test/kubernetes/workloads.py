@@ -8,10 +8,9 @@ import time
 
 TICK_SECONDS = 0.1
 
-# Of an object: after how long its pods are ready, what each requests and uses.
+# Of an object: after how long its pods are ready, and what each requests.
 BOOT = "test.qpsscale/boot-seconds"
 REQUEST = "test.qpsscale/request"
-USAGE = "test.qpsscale/usage"
 
 KINDS = ("apps/v1/deployments", "apps/v1/statefulsets",
          "apps/v1/replicasets", "stable.example.com/v1/workers")
@@ -36,6 +35,7 @@ class Workloads:
         self.paused = False
         self.busy = threading.Lock()
         self.born = {}              # (namespace, pod) -> monotonic seconds
+        self.usage = {}             # NAMESPACE/PLURAL/NAME -> of each pod
         self.count = 0
 
     def start(self):
@@ -69,24 +69,27 @@ class Workloads:
         pods = {}
         for pod in self.api.call("GET", "/api/v1/pods")["items"]:
             labels = pod["metadata"].get("labels", {})
-            if "owner" in labels:
-                key = (pod["metadata"]["namespace"], labels["owner"])
+            if "kind" in labels:
+                key = (pod["metadata"]["namespace"], labels["kind"],
+                       labels["app"])
                 pods.setdefault(key, []).append(pod)
         samples = {}
         for kind in KINDS:
             for item in self.items(kind):
                 meta = item["metadata"]
-                owner = f"{kind.rsplit('/', 1)[1]}.{meta['name']}"
-                own = pods.pop((meta["namespace"], owner), [])
-                self.reconcile(kind, item, owner, own, samples)
+                plural = kind.rsplit("/", 1)[1]
+                own = pods.pop((meta["namespace"], plural, meta["name"]), [])
+                self.reconcile(kind, item, own, samples)
         for orphans in pods.values():
             for pod in orphans:
                 self.remove(pod["metadata"])
         self.metrics.set(samples)
 
-    def reconcile(self, kind, item, owner, pods, samples):
+    def reconcile(self, kind, item, pods, samples):
         """As many pods as are wanted, the oldest kept; then the status."""
         meta = item["metadata"]
+        plural = kind.rsplit("/", 1)[1]
+        owner = f"{meta['namespace']}/{plural}/{meta['name']}"
         notes = meta.get("annotations", {})
         wanted = item.get("spec", {}).get("replicas", 1)
         pods.sort(key=lambda pod: self.since(pod["metadata"]))
@@ -94,7 +97,7 @@ class Workloads:
             self.remove(pod["metadata"])
         del pods[wanted:]
         while len(pods) < wanted:
-            pods.append(self.create(item, owner, notes))
+            pods.append(self.create(item, plural, notes))
         ready = 0
         for pod in pods:
             where = (meta["namespace"], pod["metadata"]["name"])
@@ -104,21 +107,21 @@ class Workloads:
             ready += 1
             if pod["status"].get("phase") != "Running":
                 self.make_ready(pod)
-            if notes.get(USAGE):
+            if owner in self.usage:
                 samples[where] = (pod["metadata"]["labels"],
-                                  quantities(notes[USAGE]))
-        self.write_status(kind, item, owner, len(pods), ready)
+                                  quantities(self.usage[owner]))
+        self.write_status(kind, item, len(pods), ready)
 
     def since(self, meta):
         """When we saw a pod first, in monotonic seconds."""
         return self.born.setdefault((meta["namespace"], meta["name"]),
                                     time.monotonic())
 
-    def create(self, item, owner, notes):
+    def create(self, item, plural, notes):
         """A pod of an object, which is Pending."""
         self.count += 1
         namespace = item["metadata"]["namespace"]
-        labels = {"owner": owner, "app": item["metadata"]["name"]}
+        labels = {"kind": plural, "app": item["metadata"]["name"]}
         pod = self.api.call("POST", f"/api/v1/namespaces/{namespace}/pods", {
             "metadata": {"name": f"{item['metadata']['name']}-{self.count}",
                          "labels": labels},
@@ -147,14 +150,14 @@ class Workloads:
             "DELETE", f"/api/v1/namespaces/{meta['namespace']}/pods/"
             f"{meta['name']}?gracePeriodSeconds=0", allow=(404,))
 
-    def write_status(self, kind, item, owner, replicas, ready):
+    def write_status(self, kind, item, replicas, ready):
         """Only where it differs: each write is a new resourceVersion."""
         meta = item["metadata"]
         status = {"replicas": replicas, "readyReplicas": ready or None,
                   "availableReplicas": ready or None,
                   "observedGeneration": meta["generation"]}
         if kind.startswith("stable."):
-            status = {"replicas": replicas, "selector": f"owner={owner}"}
+            status = {"replicas": replicas, "selector": f"app={meta['name']}"}
         elif "statefulsets" in kind:
             del status["availableReplicas"]
         seen = item.get("status", {})

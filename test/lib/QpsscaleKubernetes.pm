@@ -127,17 +127,16 @@ sub _url
 	  . (defined $name ? "/$name" : '');
 }
 
-# A scalable object.  Options: replicas; boot (seconds until a pod is ready),
-# request and usage of each pod ("cpu=100m,memory=10Mi"), spec (more of it).
+# A scalable object.  Options: replicas; boot (seconds until a pod is ready);
+# request, of each pod ("cpu=100m,memory=10Mi"); spec (more of it).
 sub workload
 {
 	my ($self, $plural, $namespace, $name, %opts) = @_;
 	my %notes;
 	my %spec = (defined $opts{replicas} ? (replicas => $opts{replicas} + 0) : ());
 
-	$notes{"test.qpsscale/boot-seconds"} = "$opts{boot}" if defined $opts{boot};
-	$notes{"test.qpsscale/$_"} = $opts{$_}
-	  foreach grep { defined $opts{$_} } qw(request usage);
+	$notes{'test.qpsscale/boot-seconds'} = "$opts{boot}" if defined $opts{boot};
+	$notes{'test.qpsscale/request'} = $opts{request} if defined $opts{request};
 	if ($plural ne 'workers')
 	{
 		$spec{selector} = { matchLabels => { app => $name } };
@@ -290,6 +289,16 @@ sub revoke
 	return;
 }
 
+# Whether the API server believes in a token.
+sub believes
+{
+	my ($self, $token) = @_;
+	my $review = $self->must('POST', '/apis/authentication.k8s.io/v1/tokenreviews',
+		{ spec => { token => $token->{token} } });
+
+	return $review->{status}{authenticated} ? 1 : 0;
+}
+
 # metrics.k8s.io, which the API server has from a server of its own.
 sub metrics_api
 {
@@ -324,6 +333,9 @@ sub signal
 		{ server => $server, signal => $signal });
 }
 
+# The account qpsscale of namespace prod gets 429 until calm().
+sub crowd { return $_[0]->_cluster('POST', 'crowd', {}); }
+sub calm { return $_[0]->_cluster('POST', 'calm', {}); }
 sub restart { return $_[0]->_cluster('POST', 'restart', {}); }
 sub compact { return $_[0]->_cluster('POST', 'compact', {}); }
 
@@ -334,6 +346,15 @@ sub pause_controllers
 
 	return $self->_cluster('POST', 'workloads',
 		{ paused => $paused ? JSON::PP::true : JSON::PP::false });
+}
+
+# What each pod of an object uses from the next sample on.
+sub usage
+{
+	my ($self, $plural, $namespace, $name, $usage) = @_;
+
+	return $self->_cluster('POST', 'usage',
+		{ "$namespace/$plural/$name" => $usage });
 }
 
 sub hang_metrics
