@@ -25,12 +25,14 @@ CREATE TABLE qpsscale.resource_groups (
 	uuid uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid() UNIQUE,
 	name text NOT NULL UNIQUE CHECK (name <> ''),
 	provider text NOT NULL DEFAULT 'byteplus'
-		CHECK (provider = 'byteplus' OR provider = 'aws'),
+		CHECK (provider = 'byteplus' OR provider = 'aws' OR provider = 'sql'),
 	account text CHECK (account <> ''),
 	kind text CHECK (kind <> ''),
 	alb_id text CHECK (alb_id <> ''),
 	asg_id text NOT NULL CHECK (asg_id <> ''),
 	region text CHECK (region ~ '^[a-z0-9-]{1,64}$'),
+	get_capacity text,
+	set_capacity text,
 	mode text NOT NULL DEFAULT 'dynamic'
 		CHECK (mode = 'dynamic' OR mode = 'static'),
 	target_qps double precision
@@ -95,7 +97,20 @@ CREATE TABLE qpsscale.resource_groups (
 	CONSTRAINT resource_groups_byteplus_has_no_kind
 		CHECK (provider <> 'byteplus' OR kind IS NULL),
 	CONSTRAINT resource_groups_aws_has_no_kind
-		CHECK (provider <> 'aws' OR kind IS NULL)
+		CHECK (provider <> 'aws' OR kind IS NULL),
+	CONSTRAINT resource_groups_sql_needs_functions
+		CHECK (provider <> 'sql'
+			   OR (get_capacity IS NOT NULL AND set_capacity IS NOT NULL)),
+	CONSTRAINT resource_groups_functions_need_sql
+		CHECK (provider = 'sql'
+			   OR (get_capacity IS NULL AND set_capacity IS NULL)),
+	CONSTRAINT resource_groups_sql_has_no_cloud
+		CHECK (provider <> 'sql'
+			   OR (account IS NULL AND kind IS NULL AND alb_id IS NULL
+				   AND region IS NULL)),
+	CONSTRAINT resource_groups_sql_needs_limits
+		CHECK (provider <> 'sql'
+			   OR (min_instances IS NOT NULL AND max_instances IS NOT NULL))
 );
 
 -- two live groups on one scaling group would fight for it
@@ -112,19 +127,21 @@ COMMENT ON TABLE qpsscale.resource_groups IS
 COMMENT ON COLUMN qpsscale.resource_groups.id IS 'number of the group, as the functions take it';
 COMMENT ON COLUMN qpsscale.resource_groups.uuid IS 'identity for programs outside the database: resource_id';
 COMMENT ON COLUMN qpsscale.resource_groups.name IS 'unique name for people; made from asg_id when left out';
-COMMENT ON COLUMN qpsscale.resource_groups.provider IS 'which cloud it is: byteplus or aws';
+COMMENT ON COLUMN qpsscale.resource_groups.provider IS 'which cloud it is: byteplus or aws; sql: no cloud, but functions of the owner';
 COMMENT ON COLUMN qpsscale.resource_groups.account IS 'foreign server of the wrapper qpsscale; NULL = the credentials in the server''s environment';
 COMMENT ON COLUMN qpsscale.resource_groups.kind IS 'kind of the scaled object where a provider knows several; NULL for byteplus and aws';
 COMMENT ON COLUMN qpsscale.resource_groups.alb_id IS 'load balancer whose requests per second are the load; for aws the end of its ARN, app/NAME/ID';
-COMMENT ON COLUMN qpsscale.resource_groups.asg_id IS 'scaling group whose desired capacity is set; for aws its name';
+COMMENT ON COLUMN qpsscale.resource_groups.asg_id IS 'scaling group whose desired capacity is set; for aws its name, for sql what the functions call it';
 COMMENT ON COLUMN qpsscale.resource_groups.region IS 'cloud region; NULL = the account''s, for aws that of the server''s environment, or else qpsscale.region';
+COMMENT ON COLUMN qpsscale.resource_groups.get_capacity IS 'for sql: function of (text), called with asg_id, that tells how many there are';
+COMMENT ON COLUMN qpsscale.resource_groups.set_capacity IS 'for sql: function of (text, integer), called with asg_id and the number that is wanted';
 COMMENT ON COLUMN qpsscale.resource_groups.mode IS 'dynamic: ceil(QPS / target_qps) instances; static: one instance more or less by the thresholds';
 COMMENT ON COLUMN qpsscale.resource_groups.target_qps IS 'requests per second that one instance should serve; NULL = they do not drive the group';
 COMMENT ON COLUMN qpsscale.resource_groups.target_cpu IS 'use of CPU that the group should have, in percent: built-in signal cpu; NULL = none';
 COMMENT ON COLUMN qpsscale.resource_groups.target_memory IS 'use of memory that the group should have, in percent: built-in signal memory; NULL = none';
 COMMENT ON COLUMN qpsscale.resource_groups.up_threshold IS 'static mode: grow while an instance serves more than this share of target_qps';
 COMMENT ON COLUMN qpsscale.resource_groups.down_threshold IS 'static mode: shrink while an instance serves less than this share of target_qps';
-COMMENT ON COLUMN qpsscale.resource_groups.min_instances IS 'own lower limit beside the cloud''s; NULL = none';
+COMMENT ON COLUMN qpsscale.resource_groups.min_instances IS 'own lower limit beside the cloud''s; NULL = none; for sql 1 when left out';
 COMMENT ON COLUMN qpsscale.resource_groups.max_instances IS 'own upper limit beside the cloud''s; NULL = none';
 COMMENT ON COLUMN qpsscale.resource_groups.max_scale_up_per_action IS 'instances one action may add; 0 = no cap';
 COMMENT ON COLUMN qpsscale.resource_groups.max_scale_down_per_action IS 'instances one action may remove; 0 = no cap';
@@ -892,6 +909,90 @@ CREATE TRIGGER resource_groups_check
 	FOR EACH ROW EXECUTE FUNCTION qpsscale.resource_groups_check();
 COMMENT ON TRIGGER resource_groups_check ON qpsscale.resource_groups IS
 	'fills name, checks rights, owner, account, target and the one-live-group rule, counts versions';
+
+/*
+ * The functions of provider sql run as the owner of the group: nobody may have
+ * him run what he did not choose, and an admin is no exception.  Names are
+ * stored qualified, as a search path is nobody's.
+ */
+CREATE FUNCTION qpsscale.function_for(owner name, name text, arguments text)
+RETURNS text
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	parts text[];
+	function oid;
+BEGIN
+	parts := pg_catalog.parse_ident(name);
+	IF pg_catalog.cardinality(parts) <> 2 THEN
+		RAISE EXCEPTION 'function name "%" has no schema', name
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'Write schema.function, without arguments.';
+	END IF;
+	name := pg_catalog.format('%I.%I', parts[1], parts[2]);
+	function := pg_catalog.to_regprocedure(name || '(' || arguments || ')');
+	IF function IS NULL THEN
+		RAISE EXCEPTION 'function %(%) does not exist', name, arguments
+			USING ERRCODE = 'undefined_function',
+				  HINT = 'get_capacity takes asg_id as text, set_capacity asg_id and the number that is wanted as text and integer.';
+	END IF;
+	IF NOT pg_catalog.has_schema_privilege(owner, parts[1], 'USAGE')
+		OR NOT pg_catalog.has_function_privilege(owner, function, 'EXECUTE') THEN
+		RAISE EXCEPTION 'role "%" may not execute function %(%)',
+			owner, name, arguments
+			USING ERRCODE = 'insufficient_privilege',
+				  HINT = 'It runs as the owner of the group: GRANT USAGE ON SCHEMA and EXECUTE ON FUNCTION give the right.';
+	END IF;
+	RETURN name;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.function_for(name, text, text) IS
+	'the qualified name of a function that a role may execute; an error if there is none';
+
+CREATE FUNCTION qpsscale.resource_groups_sql()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- nothing but this row bounds what its functions are told
+	IF NEW.provider = 'sql' AND TG_OP = 'INSERT' THEN
+		NEW.min_instances := COALESCE(NEW.min_instances, 1);
+	END IF;
+	-- where one is missing a CHECK says so
+	IF NEW.get_capacity IS NULL OR NEW.set_capacity IS NULL
+		-- a row of a dump: see resource_groups_check()
+		OR TG_OP = 'INSERT' AND NEW.created_at <> pg_catalog.now()
+			AND EXISTS (SELECT FROM pg_catalog.pg_roles r
+						WHERE r.rolname = CURRENT_USER AND r.rolsuper)
+		OR TG_OP = 'UPDATE'
+			AND (NEW.owner, NEW.get_capacity, NEW.set_capacity)
+				IS NOT DISTINCT FROM
+				(OLD.owner, OLD.get_capacity, OLD.set_capacity) THEN
+		RETURN NEW;
+	END IF;
+	IF NOT pg_catalog.pg_has_role(CURRENT_USER, NEW.owner, 'USAGE') THEN
+		RAISE EXCEPTION 'must be member of role "%" to have it run functions for resource group "%"',
+			NEW.owner, NEW.name
+			USING ERRCODE = 'insufficient_privilege',
+				  HINT = 'They run as the owner of the group.';
+	END IF;
+	NEW.get_capacity := qpsscale.function_for(NEW.owner, NEW.get_capacity,
+											  'text');
+	NEW.set_capacity := qpsscale.function_for(NEW.owner, NEW.set_capacity,
+											  'text, integer');
+	RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.resource_groups_sql() IS
+	'trigger: functions of provider sql exist, and their owner chose them';
+
+CREATE TRIGGER resource_groups_sql
+	BEFORE INSERT OR UPDATE ON qpsscale.resource_groups
+	FOR EACH ROW EXECUTE FUNCTION qpsscale.resource_groups_sql();
+COMMENT ON TRIGGER resource_groups_sql ON qpsscale.resource_groups IS
+	'functions of provider sql exist, and their owner chose them';
 
 /*
  * In the course of a restore the state may be there before the group.  Whoever
@@ -3077,7 +3178,9 @@ FROM (VALUES
 	('FUNCTION qpsscale.group_part_check()', 'nobody', ''),
 	('FUNCTION qpsscale.signals_check()', 'nobody', ''),
 	('FUNCTION qpsscale.resource_groups_check()', 'nobody', ''),
+	('FUNCTION qpsscale.resource_groups_sql()', 'nobody', ''),
 	('FUNCTION qpsscale.resource_groups_state()', 'nobody', ''),
+	('FUNCTION qpsscale.function_for(name, text, text)', 'operator', 'EXECUTE'),
 	('FUNCTION qpsscale.rights_on(text, text)', 'nobody', ''),
 	('FUNCTION qpsscale.set_level(name, text)', 'nobody', ''),
 	('FUNCTION qpsscale.webhooks_check()', 'nobody', ''),

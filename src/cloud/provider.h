@@ -84,7 +84,7 @@ typedef struct QsCall
 {
 	QsCallKind	kind;
 	const struct QsProvider *provider;	/* the caller's: who reads the reply */
-	QsHttpRequest request;
+	QsHttpRequest request;		/* none where pg/ carries the call: "sql" */
 	const char *bucket;			/* account and API: "aws/acct/load" */
 	double		rate_per_second;	/* documented limit, <= 0 = none known */
 	double		burst;			/* at most these in burst / rate seconds */
@@ -180,6 +180,8 @@ typedef struct QsProvider
 	QsCall	   *(*ask_in_service) (QsArena *arena, const QsBatch *batch,
 								   QsTarget *target, int64_t now_us,
 								   QsError *error);
+
+	/* NULL where nothing but us changes the group */
 	QsCall	   *(*ask_activities) (QsArena *arena, const QsBatch *batch,
 								   QsTarget *target, int64_t now_us,
 								   QsError *error);

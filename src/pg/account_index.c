@@ -8,6 +8,7 @@
 #include "pg/account_index.h"
 #include "pg/credential_supply.h"
 #include "pg/explain.h"
+#include "pg/user_sql.h"
 #include "pg/worker.h"
 
 typedef struct AccountKey
@@ -88,7 +89,7 @@ resolve_source(HTAB *accounts, const QpsscaleGroup *group,
 	QpsscaleAccount *account;
 
 	source->provider = of_group ? group->provider :
-		qs_provider_by_name(source->source);
+		qpsscale_provider_by_name(source->source);
 	if (source->provider == NULL || source->provider->observe_signals == NULL)
 		return psprintf("\"%s\" is not a source of signals",
 						of_group ? group->provider_name : source->source);

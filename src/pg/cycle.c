@@ -25,6 +25,7 @@
 #include "pg/observe.h"
 #include "pg/resolution.h"
 #include "pg/seal.h"
+#include "pg/user_sql.h"
 #include "pg/worker.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -42,8 +43,13 @@ typedef struct Cycle
 	int			in_stage[STAGE_FINISHED + 1];
 	int64		started_ms;
 	int64		act_started_ms;
+	int64		flushed_ms;		/* when groups that had arrived last went on */
 	bool		over;			/* deadline passed: nothing more is asked */
 } Cycle;
+
+/* SQL of users is asked one by one: those that wait for each other to share a
+ * transaction wait for it no longer than this. */
+#define SQL_PATIENCE_MS		500
 
 /* One arena per process: its first block is kept from cycle to cycle. */
 #define ARENA_LIMIT		((size_t) 1024 * 1024 * 1024)
@@ -371,6 +377,7 @@ intend(Cycle *cycle)
 	bool		durable = false;
 	ErrorData  *error;
 
+	cycle->flushed_ms = qs_net_now_ms();
 	if (cycle->request->validate)
 	{
 		for (int i = 0; i < n; i++)
@@ -416,6 +423,7 @@ record(Cycle *cycle)
 	QpsscaleGroup **groups = gather(cycle, STAGE_ACTED, &n);
 	ErrorData  *error;
 
+	cycle->flushed_ms = qs_net_now_ms();
 	qpsscale_worker_state("recording");
 	QPSSCALE_CRASH_POINT(recording);
 	if (!qpsscale_store_record(groups, n, &error))
@@ -453,6 +461,9 @@ should_flush(const Cycle *cycle, GroupStage arrived, int on_the_way,
 		return true;
 	if (cycle->observer.last_reply_ms <= started_ms && on_the_way > 0)
 		return false;
+	if (qpsscale_user_sql_busy() &&
+		qs_net_now_ms() - cycle->flushed_ms > SQL_PATIENCE_MS)
+		return true;
 	left = Max(grace_ends_ms(&cycle->observer), started_ms + GRACE_MS) -
 		qs_net_now_ms();
 	if (left <= 0)
@@ -593,7 +604,7 @@ prepare_group(Cycle *cycle, QpsscaleGroup *group, HTAB *accounts)
 	cycle->in_stage[STAGE_OBSERVING]++;
 	group->stage = STAGE_OBSERVING;
 	group->target.capacity.in_service = QS_UNKNOWN;
-	group->provider = qs_provider_by_name(group->provider_name);
+	group->provider = qpsscale_provider_by_name(group->provider_name);
 	complete_policy(cycle, group);
 	if (cycle->request->by_hand != NULL)
 		qpsscale_intervene(group, cycle->request->by_hand);
@@ -662,7 +673,7 @@ start_observer(Cycle *cycle)
 	const QpsscaleSettings *settings = cycle->settings;
 	Observer   *observer = &cycle->observer;
 
-	cycle->started_ms = qs_net_now_ms();
+	cycle->started_ms = cycle->flushed_ms = qs_net_now_ms();
 	observer->arena = arena;
 	observer->metric_period_s = settings->metric_period_s;
 	observer->metric_resolution_s = settings->metric_resolution_s;

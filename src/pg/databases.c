@@ -375,7 +375,9 @@ look_around(Oid database, const Command *command)
 	presence.resident = qpsscale_database_worker(command->emptied, 0) != 0;
 	for (pid_t *pid = pids; *pid != 0; pid++)
 	{
-		if (is_worker(*pid, QPSSCALE_WORKER_TYPE))
+		/* user SQL ends with the worker that it runs for */
+		if (is_worker(*pid, QPSSCALE_WORKER_TYPE) ||
+			is_worker(*pid, QPSSCALE_USER_SQL_TYPE))
 			presence.resident = true;
 		else if (is_worker(*pid, QPSSCALE_ONESHOT_TYPE))
 			presence.n_oneshots++;

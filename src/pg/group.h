@@ -162,6 +162,8 @@ typedef struct QpsscaleGroup
 	const char *asg_id;
 	const char *kind;			/* NULL where the provider knows only one */
 	const char *region;			/* NULL = the account's */
+	const char *get_capacity;	/* functions of provider sql, else NULL */
+	const char *set_capacity;
 	bool		enabled;
 	bool		row_dry_run;
 	int			activity_deadline_s;

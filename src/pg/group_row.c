@@ -234,6 +234,8 @@ qpsscale_read_group(Row *row, QpsscaleGroup *group, TimestampTz now)
 	group->asg_id = next_text(row);
 	group->kind = next_text(row);
 	group->region = next_text(row);
+	group->get_capacity = next_text(row);
+	group->set_capacity = next_text(row);
 	group->enabled = next_bool(row);
 	group->row_dry_run = next_bool(row);
 	group->activity_deadline_s = next_int32(row, 1800);

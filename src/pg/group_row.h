@@ -17,7 +17,8 @@
  * qpsscale_read_group(). */
 #define QPSSCALE_GROUP_COLUMNS \
 	"g.id, g.version, g.name, g.provider, g.account, g.owner::text," \
-	"  g.alb_id, g.asg_id, g.kind, g.region, g.enabled, g.dry_run," \
+	"  g.alb_id, g.asg_id, g.kind, g.region," \
+	"  g.get_capacity, g.set_capacity, g.enabled, g.dry_run," \
 	"  g.activity_deadline_seconds," \
 	"  g.target_cpu, g.target_memory," \
 	"  g.mode = 'static', g.target_qps, g.up_threshold, g.down_threshold," \

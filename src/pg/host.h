@@ -74,6 +74,7 @@ typedef struct QpsscaleSettings
 	char	   *alert_webhook_url;	/* or a reference to one; "" = none */
 	bool		notify;			/* NOTIFY for each alert */
 	int			stall_timeout_ms;	/* 0 = automatic */
+	int			sql_timeout_ms; /* of one query or function of users */
 } QpsscaleSettings;
 
 typedef enum QpsscaleRequestKind
@@ -196,9 +197,10 @@ typedef struct QpsscaleLaunch
 	int			slot;			/* resident: index into shared->slots */
 	char		database_name[NAMEDATALEN]; /* resident; messenger */
 	bool		tells_of_stall; /* a messenger: of the worker of slot */
+	bool		runs_user_sql;	/* for the worker whose segment request is */
 	Oid			database;		/* one-shot */
 	Oid			role;			/* one-shot; InvalidOid = bootstrap superuser */
-	dsm_handle	request;		/* one-shot */
+	dsm_handle	request;		/* one-shot; runs_user_sql */
 } QpsscaleLaunch;
 
 /* Exported by qpsscale_worker.so under these names. */

@@ -16,6 +16,7 @@
 #include "pg/batches.h"
 #include "pg/last_observed.h"
 #include "pg/observe.h"
+#include "pg/user_sql.h"
 #include "pg/worker.h"
 #include "utils/hsearch.h"
 #include "utils/timestamp.h"
@@ -115,17 +116,28 @@ count_in(Observer *observer, QsCall *call)
 	observer->pending += call->n_targets > 0;
 }
 
+static bool
+hand_over(const Observer *observer, QsCall *call, QsError *error)
+{
+	QsNetLimits limits = limits_of(observer, call);
+
+	if (qpsscale_is_user_sql(call))
+		return qpsscale_user_sql_submit((UserSqlCall *) call,
+										observer->deadline_ms,
+										observer->fresh, error);
+	return qs_net_submit(qpsscale_worker_net, &call->request, &limits, call,
+						 error);
+}
+
 static void
 send_call(Observer *observer, QsCall *call)
 {
-	QsNetLimits limits = limits_of(observer, call);
 	QsError		error;
 
 	if (call->n_targets == 0)
 		return;
 	observer->last_event_ms = qs_net_now_ms();
-	if (qs_net_submit(qpsscale_worker_net, &call->request, &limits, call,
-					  &error))
+	if (hand_over(observer, call, &error))
 		return;
 	observer->pending--;
 	observer->failed_calls++;
@@ -283,7 +295,10 @@ finish(Observer *observer, QsNetResult *result)
 			result->sent || result->ok;
 	if (result->ok)
 	{
-		observer->slowest_ms = Max(observer->slowest_ms, result->elapsed_ms);
+		/* one that sleeps its second is no measure of the others */
+		if (!qpsscale_is_user_sql(call))
+			observer->slowest_ms = Max(observer->slowest_ms,
+									   result->elapsed_ms);
 		ok = call->provider->parse(observer->arena, call, &result->reply,
 									  now_us(), &follow_up, &error);
 	}
@@ -300,7 +315,7 @@ finish(Observer *observer, QsNetResult *result)
 		observer->failed_calls++;
 		if (result->ok && error.class == QS_ERROR_THROTTLED)
 			qs_net_throttled(qpsscale_worker_net);
-		if (may_retry(call, &error) &&
+		if (!qpsscale_is_user_sql(call) && may_retry(call, &error) &&
 			qs_net_retry(qpsscale_worker_net, &error))
 			return;
 		if (result->ok && may_sign_anew(call, &error) &&
@@ -319,7 +334,8 @@ qpsscale_observe_collect(Observer *observer)
 {
 	QsNetResult result;
 
-	while (qs_net_next(qpsscale_worker_net, &result))
+	while (qs_net_next(qpsscale_worker_net, &result) ||
+		   qpsscale_user_sql_next(&result))
 		finish(observer, &result);
 	unpark(observer);
 }
@@ -567,6 +583,11 @@ qpsscale_ask_activities(Observer *observer, QpsscaleGroup *group)
 	qs_error_clear(&error);
 	group->asked_activities = true;
 	group->target.activity.asked = true;
+	if (group->provider->ask_activities == NULL)
+	{
+		group->target.activity.known = true;
+		return;
+	}
 	submit_one(observer, group,
 			   group->provider->ask_activities(observer->arena, group->batch,
 											   &group->target, now_us(),
@@ -597,6 +618,7 @@ void
 qpsscale_withdraw_changes(void)
 {
 	(void) qs_net_withdraw(qpsscale_worker_net, is_change, NULL);
+	qpsscale_user_sql_withdraw_changes();
 }
 
 /* Which of them were open is not known: those that have said nothing. */
@@ -625,6 +647,7 @@ qpsscale_observe_abandon(Observer *observer, QpsscaleGroup *groups,
 	QsError		error;
 
 	qs_net_cancel_all(qpsscale_worker_net);
+	qpsscale_user_sql_cancel_all();
 	observer->failed_calls += observer->pending;
 	observer->pending = 0;
 	observer->parked = NULL;

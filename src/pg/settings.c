@@ -27,6 +27,7 @@
  *	alert_webhook_url	''			a URL			ALERT_WEBHOOK_URL	(superuser)
  *	notify				on							-
  *	stall_timeout		0 (automatic)	0 .. 1 h	-
+ *	sql_timeout			1 s			10 ms .. 1 min	-
  *	region				''			a region name	REGION
  *	detailed_logging	off							ENABLE_DETAILED_LOGGING
  *	log_level			info						LOG_LEVEL
@@ -461,6 +462,12 @@ define_times(void)
 			   "Time limit of all requests of one cycle.",
 			   "Groups whose data has not arrived by then are held as they "
 			   "are. Zero means as long as qpsscale.interval.");
+	define_int("qpsscale.sql_timeout", &s->sql_timeout_ms, 1000, 10, 60000,
+			   GUC_UNIT_MS,
+			   "Time limit of one query or function that a group's owner wrote.",
+			   "One that takes longer is canceled, and ended if it does not "
+			   "heed that. All SQL of one cycle is bounded by the cycle's "
+			   "deadline.");
 	define_int("qpsscale.max_in_flight", &s->max_in_flight, 64, 1, 1000, 0,
 			   "Requests to clouds that may be under way at once, per worker.",
 			   "Each takes a connection and with it a file descriptor.");

@@ -45,6 +45,7 @@ extern QpsscaleShared *qpsscale_shared;
 /* bgw_type of our processes that connect to a database. */
 #define QPSSCALE_WORKER_TYPE	"qpsscale worker"
 #define QPSSCALE_ONESHOT_TYPE	"qpsscale one-shot worker"
+#define QPSSCALE_USER_SQL_TYPE	"qpsscale user SQL"
 
 /* Installs the hooks that make the memory; for _PG_init() when preloaded. */
 extern void qpsscale_shared_request(void);

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "pg/json_writer.h"
+#include "pg/user_sql.h"
 #include "pg/validate.h"
 #include "pg/worker.h"
 
@@ -119,6 +120,13 @@ check_account(Report *report, const QpsscaleGroup *group)
 		add_row(report, "account", "fail", group->error_message,
 				"The message says what is missing.");
 		return false;
+	}
+	if (group->provider == &qpsscale_provider_sql)
+	{
+		add_row(report, "account", "ok",
+				psprintf("functions and queries run as role %s", group->owner),
+				NULL);
+		return true;
 	}
 	add_row(report, "account", "ok",
 			psprintf("credentials of %s found, region %s", name,

@@ -31,6 +31,7 @@
 #include "pg/observe.h"
 #include "pg/seal.h"
 #include "pg/step.h"
+#include "pg/user_sql.h"
 #include "pg/validate.h"
 #include "pg/worker.h"
 #include "pgstat.h"
@@ -177,11 +178,14 @@ void
 qpsscale_worker_wait(int64 timeout_ms)
 {
 	int64		net_ms = qpsscale_channels_timeout_ms();
+	int64		sql_ms = qpsscale_user_sql_timeout_ms();
 	WaitEvent	event;
 
 	Assert(!IsTransactionState());
 	if (net_ms >= 0 && (timeout_ms < 0 || net_ms < timeout_ms))
 		timeout_ms = net_ms;
+	if (sql_ms >= 0 && (timeout_ms < 0 || sql_ms < timeout_ms))
+		timeout_ms = sql_ms;
 	/* a wait for a lock, a standby or a caller may have taken its latch */
 	if (ConfigReloadPending)
 		timeout_ms = 0;
@@ -194,6 +198,7 @@ qpsscale_worker_wait(int64 timeout_ms)
 		reload();
 	qpsscale_channels_drive();
 	qpsscale_supplies_collect();
+	qpsscale_user_sql_drive();
 }
 
 static void
@@ -603,6 +608,8 @@ void
 qpsscale_worker_run(const QpsscaleHost *host, const QpsscaleLaunch *launch)
 {
 	qpsscale_worker_host = host;
+	if (launch->runs_user_sql)
+		qpsscale_user_sql_run(launch);
 	keep_memory();
 	connect_to_database(launch);
 	QPSSCALE_CRASH_POINT(worker_connected);
