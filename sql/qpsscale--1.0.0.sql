@@ -73,6 +73,26 @@ CREATE TABLE qpsscale.resource_groups (
 		CHECK (max_load_age_seconds >= 0),
 	activity_deadline_seconds integer NOT NULL DEFAULT 1800
 		CHECK (activity_deadline_seconds > 0),
+	scale_up_rates text[] NOT NULL DEFAULT '{}'
+		CHECK (pg_catalog.array_to_string(scale_up_rates, ',', 'null') ~
+			   '^([1-9][0-9]{0,5}%? per [1-9][0-9]{0,3} s(,(?=.)|$)){0,4}$'
+			   AND pg_catalog.array_to_string(scale_up_rates, '') !~ ','),
+	scale_up_rates_select text NOT NULL DEFAULT 'max'
+		CHECK (scale_up_rates_select = ANY (ARRAY['max', 'min', 'disabled'])),
+	scale_down_rates text[] NOT NULL DEFAULT '{}'
+		CHECK (pg_catalog.array_to_string(scale_down_rates, ',', 'null') ~
+			   '^([1-9][0-9]{0,5}%? per [1-9][0-9]{0,3} s(,(?=.)|$)){0,4}$'
+			   AND pg_catalog.array_to_string(scale_down_rates, '') !~ ','),
+	scale_down_rates_select text NOT NULL DEFAULT 'max'
+		CHECK (scale_down_rates_select = ANY (ARRAY['max', 'min', 'disabled'])),
+	scale_up_confirm_n integer NOT NULL DEFAULT 1
+		CHECK (scale_up_confirm_n >= 1),
+	scale_up_confirm_m integer NOT NULL DEFAULT 1
+		CHECK (scale_up_confirm_m <= 32),
+	scale_down_confirm_n integer NOT NULL DEFAULT 1
+		CHECK (scale_down_confirm_n >= 1),
+	scale_down_confirm_m integer NOT NULL DEFAULT 1
+		CHECK (scale_down_confirm_m <= 32),
 	on_foreign_change text NOT NULL DEFAULT 'adopt'
 		CHECK (on_foreign_change = 'adopt' OR on_foreign_change = 'override'
 			   OR on_foreign_change = 'pause'),
@@ -90,6 +110,9 @@ CREATE TABLE qpsscale.resource_groups (
 		CHECK (min_instances <= max_instances),
 	CONSTRAINT resource_groups_thresholds_check
 		CHECK (down_threshold < up_threshold),
+	CONSTRAINT resource_groups_confirm_check
+		CHECK (scale_up_confirm_n <= scale_up_confirm_m
+			   AND scale_down_confirm_n <= scale_down_confirm_m),
 	CONSTRAINT resource_groups_target_qps_needs_alb_id
 		CHECK (target_qps IS NULL OR alb_id IS NOT NULL),
 	CONSTRAINT resource_groups_static_needs_target_qps
@@ -156,6 +179,14 @@ COMMENT ON COLUMN qpsscale.resource_groups.scale_down_cooldown_seconds IS 'pause
 COMMENT ON COLUMN qpsscale.resource_groups.general_cooldown_seconds IS 'pause after any change of the scaling group, whoever made it';
 COMMENT ON COLUMN qpsscale.resource_groups.max_load_age_seconds IS 'load older than this is stale and never shrinks; 0 = no limit';
 COMMENT ON COLUMN qpsscale.resource_groups.activity_deadline_seconds IS 'an accepted action whose instances are not in service by then has failed';
+COMMENT ON COLUMN qpsscale.resource_groups.scale_up_rates IS 'how fast the group may grow: up to four of the form "4 per 60 s" or "100% per 60 s"';
+COMMENT ON COLUMN qpsscale.resource_groups.scale_up_rates_select IS 'which of them holds: max (the one that allows most), min, or disabled: it does not grow at all';
+COMMENT ON COLUMN qpsscale.resource_groups.scale_down_rates IS 'how fast the group may shrink, likewise';
+COMMENT ON COLUMN qpsscale.resource_groups.scale_down_rates_select IS 'which of them holds: max (the one that allows most), min, or disabled: it does not shrink at all';
+COMMENT ON COLUMN qpsscale.resource_groups.scale_up_confirm_n IS 'grow only when this many of the last scale_up_confirm_m observations asked for it';
+COMMENT ON COLUMN qpsscale.resource_groups.scale_up_confirm_m IS 'how many observations are looked at for that';
+COMMENT ON COLUMN qpsscale.resource_groups.scale_down_confirm_n IS 'shrink only when this many of the last scale_down_confirm_m observations asked for it';
+COMMENT ON COLUMN qpsscale.resource_groups.scale_down_confirm_m IS 'how many observations are looked at for that';
 COMMENT ON COLUMN qpsscale.resource_groups.on_foreign_change IS 'when somebody else changed the desired capacity: adopt = go on from there after the general cooldown, override = back to what the policy says at once, pause = suspend the group';
 COMMENT ON COLUMN qpsscale.resource_groups.dry_run IS 'decide and record, but change nothing in the cloud';
 COMMENT ON COLUMN qpsscale.resource_groups.enabled IS 'evaluated by the worker; a disabled group only by qpsscale_evaluate(id), as a dry run';
@@ -1012,6 +1043,7 @@ BEGIN
 		DELETE FROM qpsscale.state s WHERE s.resource_group_id = OLD.id;
 		DELETE FROM qpsscale.signals s WHERE s.resource_group_id = OLD.id;
 		DELETE FROM qpsscale.signal_state s WHERE s.resource_group_id = OLD.id;
+		DELETE FROM qpsscale.schedules s WHERE s.resource_group_id = OLD.id;
 	ELSIF TG_OP = 'UPDATE' THEN
 		-- a built-in signal that was switched on anew has no past
 		DELETE FROM qpsscale.signal_state s
@@ -1022,19 +1054,20 @@ BEGIN
 		DELETE FROM qpsscale.state;
 		DELETE FROM qpsscale.signals;
 		DELETE FROM qpsscale.signal_state;
+		DELETE FROM qpsscale.schedules;
 	END IF;
 	RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION qpsscale.resource_groups_state() IS
-	'trigger: a group''s row in qpsscale.state comes and goes with it, its signals go with it';
+	'trigger: a group''s row in qpsscale.state comes and goes with it, its signals and schedules go with it';
 
 CREATE TRIGGER resource_groups_state
 	AFTER INSERT OR UPDATE OF target_cpu, target_memory OR DELETE
 	ON qpsscale.resource_groups
 	FOR EACH ROW EXECUTE FUNCTION qpsscale.resource_groups_state();
 COMMENT ON TRIGGER resource_groups_state ON qpsscale.resource_groups IS
-	'a group''s row in qpsscale.state comes and goes with it, its signals go with it';
+	'a group''s row in qpsscale.state comes and goes with it, its signals and schedules go with it';
 
 CREATE TRIGGER resource_groups_truncate
 	AFTER TRUNCATE ON qpsscale.resource_groups
@@ -1624,6 +1657,185 @@ CREATE TRIGGER signals_changed
 COMMENT ON TRIGGER signals_changed ON qpsscale.signals IS
 	'a change of a signal makes a new version of the group''s policy';
 
+
+------------------------------------------------------------------------------
+-- Schedules: floors and caps by the calendar
+------------------------------------------------------------------------------
+
+CREATE TABLE qpsscale.schedules (
+	id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+	resource_group_id bigint NOT NULL,
+	name text NOT NULL
+		CHECK (name <> '' AND pg_catalog.length(name) <= 63),
+	min_instances integer CHECK (min_instances >= 0),
+	max_instances integer CHECK (max_instances >= 0),
+	time_zone text NOT NULL DEFAULT 'UTC',
+	weekdays integer[] NOT NULL DEFAULT '{1,2,3,4,5,6,7}'
+		CHECK (weekdays <@ ARRAY[1, 2, 3, 4, 5, 6, 7]
+			   AND pg_catalog.cardinality(weekdays) > 0),
+	starts_at time NOT NULL CHECK (starts_at < '24:00'),
+	duration interval NOT NULL
+		CHECK (duration > '0' AND duration <= '31 days'),
+	first_date date CHECK (pg_catalog.isfinite(first_date)),
+	last_date date CHECK (pg_catalog.isfinite(last_date)),
+	except_dates date[] NOT NULL DEFAULT '{}',
+	enabled boolean NOT NULL DEFAULT true,
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	CONSTRAINT schedules_name_key UNIQUE (resource_group_id, name),
+	CONSTRAINT schedules_bounds_check
+		CHECK (pg_catalog.num_nonnulls(min_instances, max_instances) > 0
+			   AND (min_instances <= max_instances) IS NOT FALSE),
+	CONSTRAINT schedules_dates_check
+		CHECK (first_date <= last_date)
+);
+
+COMMENT ON TABLE qpsscale.schedules IS
+	'floors and caps of a group by the calendar: one row per recurring span of local time';
+COMMENT ON COLUMN qpsscale.schedules.id IS 'number of the schedule';
+COMMENT ON COLUMN qpsscale.schedules.resource_group_id IS 'the group';
+COMMENT ON COLUMN qpsscale.schedules.name IS 'unique name in the group, as explanations say it';
+COMMENT ON COLUMN qpsscale.schedules.min_instances IS 'floor while it holds; NULL = none';
+COMMENT ON COLUMN qpsscale.schedules.max_instances IS 'cap while it holds; NULL = none';
+COMMENT ON COLUMN qpsscale.schedules.time_zone IS 'whose clocks it goes by: a name of pg_timezone_names';
+COMMENT ON COLUMN qpsscale.schedules.weekdays IS 'days on which it starts: 1 = Monday to 7 = Sunday';
+COMMENT ON COLUMN qpsscale.schedules.starts_at IS 'time of day at which it starts';
+COMMENT ON COLUMN qpsscale.schedules.duration IS 'how long it holds, on the same clocks: 22:00 and 8 hours end at 06:00 also in the night in which they are changed';
+COMMENT ON COLUMN qpsscale.schedules.first_date IS 'first day on which it starts; NULL = since ever';
+COMMENT ON COLUMN qpsscale.schedules.last_date IS 'last day on which it starts; NULL = for ever';
+COMMENT ON COLUMN qpsscale.schedules.except_dates IS 'days on which it does not start';
+COMMENT ON COLUMN qpsscale.schedules.enabled IS 'it counts';
+COMMENT ON COLUMN qpsscale.schedules.created_at IS 'when the row was made';
+COMMENT ON COLUMN qpsscale.schedules.updated_at IS 'when the row last changed';
+COMMENT ON SEQUENCE qpsscale.schedules_id_seq IS 'ids of schedules';
+
+SELECT pg_catalog.pg_extension_config_dump('qpsscale.schedules', '');
+SELECT pg_catalog.pg_extension_config_dump('qpsscale.schedules_id_seq', '');
+
+/*
+ * Asked in each tick: so not pg_timezone_names, which reads all files that
+ * there are.
+ */
+CREATE FUNCTION qpsscale.is_time_zone(name text)
+RETURNS boolean
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN pg_catalog.timezone(name, pg_catalog.now()) IS NOT NULL;
+EXCEPTION WHEN invalid_parameter_value THEN
+	RETURN false;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.is_time_zone(text) IS
+	'does this server know that time zone?';
+
+/*
+ * A time that the clocks skip is that much later, and what starts then lasts as
+ * long as ever; of a time that comes twice it is the second.  A row may have come from a server with
+ * other time zones: where this one does not know it, the floor holds at all
+ * times and the cap never does, since that takes no capacity away.
+ */
+CREATE FUNCTION qpsscale.schedules_at(
+	group_id bigint, moment timestamptz DEFAULT pg_catalog.now(),
+	OUT resource_group_id bigint, OUT schedule text,
+	OUT min_instances integer, OUT max_instances integer,
+	OUT starts_at timestamptz, OUT ends_at timestamptz)
+RETURNS SETOF record
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	s record;
+	today date;
+	day date;
+BEGIN
+	FOR s IN
+		SELECT a.*
+		FROM qpsscale.schedules a
+		WHERE a.enabled
+			AND (schedules_at.group_id IS NULL
+				 OR a.resource_group_id = schedules_at.group_id)
+		ORDER BY a.resource_group_id, a.name
+	LOOP
+		resource_group_id := s.resource_group_id;
+		schedule := s.name;
+		min_instances := s.min_instances;
+		max_instances := s.max_instances;
+		IF NOT qpsscale.is_time_zone(s.time_zone) THEN
+			IF s.min_instances IS NOT NULL THEN
+				max_instances := NULL;
+				starts_at := '-infinity';
+				ends_at := 'infinity';
+				RETURN NEXT;
+			END IF;
+			CONTINUE;
+		END IF;
+		-- of one that overlaps itself the newest, which lasts longest
+		today := pg_catalog.timezone(s.time_zone, moment)::date;
+		FOR ago IN 0 .. 1 + (EXTRACT(epoch FROM s.duration) / 86400)::integer LOOP
+			day := today - ago;
+			CONTINUE WHEN pg_catalog.date_part('isodow', day)::integer <> ALL (s.weekdays)
+				OR day < s.first_date OR day > s.last_date
+				OR day = ANY (s.except_dates);
+			starts_at := pg_catalog.timezone(s.time_zone, day + s.starts_at);
+			ends_at := pg_catalog.timezone(s.time_zone,
+										   day + s.starts_at + s.duration);
+			IF pg_catalog.timezone(s.time_zone, starts_at) <> day + s.starts_at THEN
+				ends_at := GREATEST(ends_at, starts_at + s.duration);
+			END IF;
+			IF starts_at <= moment AND moment < ends_at THEN
+				RETURN NEXT;
+				EXIT;
+			END IF;
+		END LOOP;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.schedules_at(bigint, timestamptz) IS
+	'schedules of a group, or of all, that hold at a moment, with the span in which they do';
+
+/* Not for a row of a dump; see qpsscale.resource_groups_check(). */
+CREATE FUNCTION qpsscale.schedules_check()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF TG_OP = 'INSERT' AND NEW.created_at <> pg_catalog.now()
+		AND EXISTS (SELECT FROM pg_catalog.pg_roles r
+					WHERE r.rolname = CURRENT_USER AND r.rolsuper) THEN
+		RETURN NEW;
+	END IF;
+	-- is_time_zone() would take abbreviations, which know no summer time
+	IF NEW.time_zone IS DISTINCT FROM OLD.time_zone
+		AND NOT EXISTS (SELECT FROM pg_catalog.pg_timezone_names z
+						WHERE z.name = NEW.time_zone) THEN
+		RAISE EXCEPTION 'time zone "%" is not known', NEW.time_zone
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'SELECT name FROM pg_timezone_names lists them: Europe/Berlin, say, and no abbreviation.';
+	END IF;
+	RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.schedules_check() IS
+	'trigger: refuses a time zone that this server does not know';
+
+CREATE TRIGGER schedules_a_check
+	BEFORE INSERT OR UPDATE OR DELETE ON qpsscale.schedules
+	FOR EACH ROW EXECUTE FUNCTION qpsscale.group_part_check();
+COMMENT ON TRIGGER schedules_a_check ON qpsscale.schedules IS
+	'a schedule is changed by those who may change the group';
+CREATE TRIGGER schedules_check
+	BEFORE INSERT OR UPDATE ON qpsscale.schedules
+	FOR EACH ROW EXECUTE FUNCTION qpsscale.schedules_check();
+COMMENT ON TRIGGER schedules_check ON qpsscale.schedules IS
+	'refuses a time zone that this server does not know';
+CREATE TRIGGER schedules_changed
+	AFTER INSERT OR UPDATE OR DELETE ON qpsscale.schedules
+	FOR EACH ROW EXECUTE FUNCTION qpsscale.group_part_changed();
+COMMENT ON TRIGGER schedules_changed ON qpsscale.schedules IS
+	'a change of a schedule makes a new version of the group''s policy';
 
 ------------------------------------------------------------------------------
 -- Accounts: foreign servers of the wrapper qpsscale
@@ -2490,6 +2702,22 @@ SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION @extschema@.qpsscale_delete(bigint) IS
 	'deletes a resource group; the scaling group in the cloud stays as it is, and so does the audit trail';
 
+CREATE FUNCTION @extschema@.qpsscale_delete_signal(group_id bigint, name text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'qpsscale_delete_signal'
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION @extschema@.qpsscale_delete_signal(bigint, text) IS
+	'deletes a signal of a resource group';
+
+CREATE FUNCTION @extschema@.qpsscale_delete_schedule(group_id bigint, name text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'qpsscale_delete_schedule'
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION @extschema@.qpsscale_delete_schedule(bigint, text) IS
+	'deletes a schedule of a resource group';
+
 CREATE FUNCTION @extschema@.qpsscale_health()
 RETURNS jsonb
 LANGUAGE plpgsql STABLE
@@ -3070,6 +3298,9 @@ FROM (VALUES
 	('TABLE qpsscale.signal_state', 'reader', 'SELECT'),
 	('TABLE qpsscale.signal_state', 'worker', 'SELECT, INSERT, UPDATE'),
 	('TABLE qpsscale.cloud_signals', 'reader', 'SELECT'),
+	('TABLE qpsscale.schedules', 'reader', 'SELECT'),
+	('TABLE qpsscale.schedules', 'operator', 'INSERT (*), UPDATE (*)'),
+	('TABLE qpsscale.schedules', 'worker', 'SELECT'),
 	('TABLE qpsscale.activities', 'reader', 'SELECT'),
 	('TABLE qpsscale.activities', 'worker', 'SELECT, INSERT, UPDATE, DELETE'),
 	('TABLE qpsscale.evaluations', 'reader', 'SELECT'),
@@ -3109,6 +3340,7 @@ FROM (VALUES
 	('SEQUENCE qpsscale.evaluations_id_seq', 'nobody', ''),
 	('SEQUENCE qpsscale.interventions_id_seq', 'nobody', ''),
 	('SEQUENCE qpsscale.resource_groups_id_seq', 'nobody', ''),
+	('SEQUENCE qpsscale.schedules_id_seq', 'nobody', ''),
 	('SEQUENCE qpsscale.signals_id_seq', 'nobody', ''),
 	('SEQUENCE qpsscale.webhooks_id_seq', 'nobody', ''),
 
@@ -3133,6 +3365,8 @@ FROM (VALUES
 	('FUNCTION @extschema@.qpsscale_reset_circuit(bigint)', 'operator', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_set_capacity(bigint, integer, text, timestamptz)', 'operator', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_delete(bigint)', 'operator', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_delete_signal(bigint, text)', 'operator', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_delete_schedule(bigint, text)', 'operator', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_arm(text[])', 'admin', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_grant(name, text)', 'admin', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_revoke(name)', 'admin', 'EXECUTE'),
@@ -3176,6 +3410,11 @@ FROM (VALUES
 	('FUNCTION qpsscale.check_drivers(qpsscale.resource_groups)', 'operator', 'EXECUTE'),
 	('FUNCTION qpsscale.group_part_changed()', 'nobody', ''),
 	('FUNCTION qpsscale.group_part_check()', 'nobody', ''),
+	('FUNCTION qpsscale.is_time_zone(text)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.is_time_zone(text)', 'worker', 'EXECUTE'),
+	('FUNCTION qpsscale.schedules_at(bigint, timestamptz)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.schedules_at(bigint, timestamptz)', 'worker', 'EXECUTE'),
+	('FUNCTION qpsscale.schedules_check()', 'nobody', ''),
 	('FUNCTION qpsscale.signals_check()', 'nobody', ''),
 	('FUNCTION qpsscale.resource_groups_check()', 'nobody', ''),
 	('FUNCTION qpsscale.resource_groups_sql()', 'nobody', ''),

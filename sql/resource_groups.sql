@@ -126,7 +126,18 @@ FROM (VALUES
 	(54, 'target_cpu', '0'),
 	(55, 'target_cpu', '1000.5'),
 	(56, 'target_cpu', $$'NaN'$$),
-	(57, 'target_memory', '-1')) c (number, name, value)
+	(57, 'target_memory', '-1'),
+	(58, 'scale_up_rates', $$'{4 per 60}'$$),
+	(59, 'scale_up_rates', $$'{0 per 60 s}'$$),
+	(60, 'scale_up_rates', $$'{4 per 0 s}'$$),
+	(61, 'scale_up_rates', $$'{"4 per 60 s,"}'$$),
+	(62, 'scale_up_rates', $$'{4 per 60 s,NULL}'$$),
+	(63, 'scale_down_rates', $$'{1 per 9 s,2 per 9 s,3 per 9 s,4 per 9 s,5 per 9 s}'$$),
+	(64, 'scale_down_rates_select', $$'mean'$$),
+	(65, 'scale_up_confirm_n', '2'),
+	(66, 'scale_up_confirm_n', '0'),
+	(67, 'scale_down_confirm_m', '33'),
+	(68, 'scale_up_rates', $$'{"4 per 60 s,5 per 60 s"}'$$)) c (number, name, value)
 ORDER BY c.number;
 SELECT attempt('UPDATE qpsscale.resource_groups
 	SET min_instances = 3, max_instances = 2') AS minimum_above_maximum;
@@ -146,7 +157,11 @@ FROM (VALUES
 	(11, 'mode', $$'static'$$),
 	(12, 'scale_down_window_seconds', '86400'),
 	(13, 'region', 'NULL'),
-	(14, 'activity_deadline_seconds', '1')) c (number, name, value)
+	(14, 'activity_deadline_seconds', '1'),
+	(15, 'scale_up_rates', $$'{}'$$),
+	(16, 'scale_up_rates', $$'{4 per 60 s,100% per 3600 s}'$$),
+	(17, 'scale_down_rates', $$'{1 per 9 s,2 per 9 s,3 per 9 s,4 per 9 s}'$$),
+	(18, 'scale_up_confirm_m', '32')) c (number, name, value)
 ORDER BY c.number;
 -- a group of AWS is as one of BytePlus
 UPDATE qpsscale.resource_groups SET provider = 'aws' WHERE asg_id = 'asg-2';

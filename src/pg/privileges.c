@@ -31,6 +31,8 @@
 #include "pg/settings.h"
 
 PG_FUNCTION_INFO_V1(qpsscale_delete_group);
+PG_FUNCTION_INFO_V1(qpsscale_delete_schedule);
+PG_FUNCTION_INFO_V1(qpsscale_delete_signal);
 
 typedef struct GroupRights
 {
@@ -114,29 +116,37 @@ owner_of_groups(void)
 }
 
 /*
- * qpsscale_delete(group_id bigint)
- *
- * Runs the DELETE, and nothing else, as the owner of the table.  An error
- * gives the caller's own rights back, as it does for SECURITY DEFINER.
+ * Runs one DELETE, of ($1 group id, $2 name or null), and nothing else, as the
+ * owner of the tables; how many rows it deleted.  An error gives the caller's
+ * own rights back, as it does for SECURITY DEFINER.
  */
-Datum
-qpsscale_delete_group(PG_FUNCTION_ARGS)
+static uint64
+delete_as_owner(FunctionCallInfo fcinfo, const char *function,
+				const char *sql)
 {
-	Oid			types[1] = {INT8OID};
-	Datum		values[1];
+	Oid			types[2] = {INT8OID, TEXTOID};
+	Datum		values[2] = {0, 0};
+	char		nulls[3] = "  ";
 	Oid			caller;
 	int			context;
+	uint64		deleted;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("group_id must not be null")));
+	for (int i = 0; i < PG_NARGS(); i++)
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("%s must not be null",
+							i == 0 ? "group_id" : "name")));
 	if (RecoveryInProgress())
 		ereport(ERROR,
 				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
-				 errmsg("cannot execute qpsscale_delete() during recovery"),
+				 errmsg("cannot execute %s() during recovery", function),
 				 errhint("This server is a standby. Call it on the primary.")));
 	values[0] = PG_GETARG_DATUM(0);
+	if (PG_NARGS() > 1)
+		values[1] = PG_GETARG_DATUM(1);
+	else
+		nulls[1] = 'n';
 	qpsscale_check_group(PG_GETARG_INT64(0));
 
 	GetUserIdAndSecContext(&caller, &context);
@@ -144,13 +154,60 @@ qpsscale_delete_group(PG_FUNCTION_ARGS)
 						   context | SECURITY_LOCAL_USERID_CHANGE);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args("DELETE FROM qpsscale.resource_groups g "
-							  "WHERE g.id OPERATOR(pg_catalog.=) $1",
-							  1, types, values, NULL, false, 0) != SPI_OK_DELETE)
-		elog(ERROR, "resource group cannot be deleted");
+	if (SPI_execute_with_args(sql, 2, types, values, nulls, false, 0) !=
+		SPI_OK_DELETE)
+		elog(ERROR, "could not run: %s", sql);
+	deleted = SPI_processed;
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
 	SetUserIdAndSecContext(caller, context);
+	return deleted;
+}
+
+/* What belongs to a group, and has a name in it. */
+static void
+delete_part(FunctionCallInfo fcinfo, const char *function, const char *what,
+			const char *sql)
+{
+	if (delete_as_owner(fcinfo, function, sql) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_DATA_FOUND),
+				 errmsg("resource group %lld has no %s \"%s\"",
+						(long long) PG_GETARG_INT64(0), what,
+						text_to_cstring(PG_GETARG_TEXT_PP(1))),
+				 errhint("SELECT name FROM qpsscale.%ss WHERE resource_group_id = %lld lists them.",
+						 what, (long long) PG_GETARG_INT64(0))));
+}
+
+/* qpsscale_delete(group_id bigint) */
+Datum
+qpsscale_delete_group(PG_FUNCTION_ARGS)
+{
+	(void) delete_as_owner(fcinfo, "qpsscale_delete",
+						   "DELETE FROM qpsscale.resource_groups g "
+						   "WHERE g.id OPERATOR(pg_catalog.=) $1");
+	PG_RETURN_VOID();
+}
+
+/* qpsscale_delete_signal(group_id bigint, name text) */
+Datum
+qpsscale_delete_signal(PG_FUNCTION_ARGS)
+{
+	delete_part(fcinfo, "qpsscale_delete_signal", "signal",
+				"DELETE FROM qpsscale.signals s "
+				"WHERE s.resource_group_id OPERATOR(pg_catalog.=) $1 "
+				"AND s.name OPERATOR(pg_catalog.=) $2");
+	PG_RETURN_VOID();
+}
+
+/* qpsscale_delete_schedule(group_id bigint, name text) */
+Datum
+qpsscale_delete_schedule(PG_FUNCTION_ARGS)
+{
+	delete_part(fcinfo, "qpsscale_delete_schedule", "schedule",
+				"DELETE FROM qpsscale.schedules s "
+				"WHERE s.resource_group_id OPERATOR(pg_catalog.=) $1 "
+				"AND s.name OPERATOR(pg_catalog.=) $2");
 	PG_RETURN_VOID();
 }
 

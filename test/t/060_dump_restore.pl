@@ -15,8 +15,8 @@ use Test::More;
 my ($node, $cloud) = QpsscaleNode->start(preload => 0);
 my $dump = PostgreSQL::Test::Utils::tempdir . '/dump';
 
-my @tables = qw(resource_groups state signals signal_state activities evaluations
-  errors armed webhooks alerts);
+my @tables = qw(resource_groups state signals signal_state schedules activities
+  evaluations errors armed webhooks alerts);
 
 # All that is to survive, as text: each table, where each sequence stands, and
 # the accounts with their rights and references to secrets.
@@ -34,7 +34,7 @@ sub contents
 			  . ' t, CAST(to_jsonb(t) AS text) row ORDER BY row COLLATE "C"')
 		  . "\n";
 	}
-	foreach my $table (qw(resource_groups signals activities evaluations errors
+	foreach my $table (qw(resource_groups signals schedules activities evaluations errors
 		webhooks alerts))
 	{
 		$text .= "$table: "
@@ -139,6 +139,8 @@ VALUES ($team, 'queue', 'sql', 'SELECT 7', 10),
 	($new, 'queue', 'sql', 'SELECT 7', 10);
 INSERT INTO qpsscale.signal_state (resource_group_id, name, missing_since)
 VALUES ($team, 'queue', now());
+INSERT INTO qpsscale.schedules (resource_group_id, name, starts_at, duration, min_instances)
+VALUES ($team, 'night', '22:00', '8 hours', 2), ($new, 'night', '22:00', '8 hours', 2);
 SQL
 
 our $original = contents($node, 'postgres');

@@ -415,7 +415,7 @@ sub check_policy
 # Tables of what belongs to a group; nobody writes the columns left out here.
 sub check_parts_of_groups
 {
-	my %of = (signals => 'of a signal');
+	my %of = (signals => 'of a signal', schedules => 'of a schedule');
 
 	foreach my $table (sort keys %of)
 	{
@@ -441,7 +441,7 @@ sub check_defaults
 	{
 		my ($name) = quoted($row->[0]);
 		my $default = $row->[1] =~ s/`//gr;
-		my $true = $true{$name} =~ s/'(.*)'::text/$1/r;
+		my $true = $true{$name} =~ s/'(.*)'::\w+(\[\])?/$1/r;
 
 		next if $default =~ /^(made|from .*|current user|kept)$/;
 		is($row->[1] =~ /^(NULL|required)$/ ? '' : $default,
