@@ -588,6 +588,8 @@ begin(const Thought *t)
 												t->history, t->now);
 	decision->drop_seen_at = policy->suspicious_drop_guard ?
 		t->history->drop_seen_at : QS_NEVER;
+	for (int i = 0; i < QS_MAX_SIGNALS; i++)
+		decision->missing_since[i] = QS_NEVER;
 	qs_window_load(t->history, policy->scale_down_window_us, t->now, decision);
 }
 

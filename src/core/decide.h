@@ -25,8 +25,13 @@
 #define QS_UNKNOWN			(-1)	/* a count that was not observed */
 #define QS_MAX_INSTANCES	1000000 /* larger figures are taken for garbage */
 #define QS_MAX_RECOMMENDATIONS	32
-#define QS_MAX_PROPOSALS	8
+#define QS_MAX_PROPOSALS	(QS_MAX_SIGNALS + 4)	/* qps, its peak, a limit, a
+													 * person's number */
+#define QS_MAX_EXCLUSIONS	(QS_MAX_SIGNALS + 1)
 #define QS_MAX_CLAMPS		16
+#define QS_MAX_RATE_POLICIES	4	/* in each direction */
+#define QS_MAX_CHANGES		64	/* older ones are not looked at */
+#define QS_MAX_CONFIRMATIONS	32	/* observations that are remembered */
 
 typedef enum QsMode
 {
@@ -102,18 +107,73 @@ typedef enum QsReason
 	QS_REASON_POLICY_CHANGED,	/* policy_changed: set by the cycle */
 	QS_REASON_HELD,				/* held: at an operator's number */
 	QS_REASON_SET_BY_HAND,		/* set_by_hand: qpsscale_set_capacity() */
+	QS_REASON_SIGNAL_MISSING,	/* signal_missing: would shrink, or no signal
+								 * is known at all */
+	QS_REASON_VETOED,			/* vetoed: would shrink */
+	QS_REASON_CONFIRMING,		/* confirming: n of m observations */
+	QS_REASON_WOULD_SCALE_OUT_AGAIN,	/* would_scale_out_again */
+	QS_REASON_RATE_LIMITED,		/* rate_limited */
 	QS_REASON_COUNT				/* not a reason */
 } QsReason;
+
+/* A floor or a cap that the calendar sets. */
+typedef struct QsScheduleBound
+{
+	const char *name;			/* of the schedule; NULL: there is none */
+	int			instances;
+} QsScheduleBound;
+
+/*
+ * How fast a group may change in one direction, by the arithmetic of the
+ * Kubernetes autoscaler's "behavior": see rate.c.  Zeroed: as fast as it likes.
+ */
+typedef enum QsRateSelect
+{
+	QS_RATE_MAX,				/* the policy that allows the most decides */
+	QS_RATE_MIN,
+	QS_RATE_DISABLED			/* the load never moves it this way */
+} QsRateSelect;
+
+typedef struct QsRatePolicy
+{
+	bool		percent;		/* of what there was when the period began; else
+								 * instances */
+	int			value;			/* >= 0 */
+	int64_t		period_us;
+} QsRatePolicy;
+
+typedef struct QsRate
+{
+	QsRateSelect select;
+	int			n_policies;		/* 0: no limit, unless disabled */
+	QsRatePolicy policies[QS_MAX_RATE_POLICIES];
+} QsRate;
+
+/* Act when n of the last m observations asked for it; n <= 1: at once. */
+typedef struct QsConfirm
+{
+	int			n;
+	int			m;				/* <= QS_MAX_CONFIRMATIONS */
+} QsConfirm;
 
 typedef struct QsPolicy
 {
 	QsMode		mode;
-	double		target_qps;		/* QPS per instance, > 0 and finite */
+	double		target_qps;		/* QPS per instance, > 0 and finite; 0 with
+								 * signals: requests do not drive the group */
 	double		up_threshold;	/* static mode: share of target, > 0 */
 	double		down_threshold; /* static mode: share of target, >= 0 */
 	int			min_instances;	/* QS_NO_LIMIT or >= 0 */
 	int			max_instances;	/* QS_NO_LIMIT or >= 0 */
 	int			ceiling;		/* qpsscale.max_instances, QS_NO_LIMIT for none */
+	QsScheduleBound schedule_min;	/* wins over schedule_max; the policy's own
+									 * minimum and maximum and the ceiling win
+									 * over both */
+	QsScheduleBound schedule_max;
+	QsRate		scale_up_rate;
+	QsRate		scale_down_rate;
+	QsConfirm	scale_up_confirm;
+	QsConfirm	scale_down_confirm;
 	int			max_scale_up_per_action;	/* 0 = no cap */
 	int			max_scale_down_per_action;	/* 0 = no cap */
 	int			max_scale_down_percent; /* of desired, 0 = no cap, 1..100; at
@@ -188,6 +248,26 @@ typedef struct QsRecommendation
 	int			instances;
 } QsRecommendation;
 
+/* The desired capacity was changed, by us or by others. */
+typedef struct QsChange
+{
+	int64_t		at;
+	int			delta;
+} QsChange;
+
+/*
+ * Which of the last observations asked for growth, which for shrinking, the
+ * newest in the lowest bit.  They count only while the group has the size for
+ * which they were made.
+ */
+typedef struct QsConfirmations
+{
+	uint32_t	up;
+	uint32_t	down;
+	int			base;			/* that size */
+	int64_t		observed_at;	/* the newest data that was counted */
+} QsConfirmations;
+
 /* What was recorded about the group before this evaluation. */
 typedef struct QsHistory
 {
@@ -204,6 +284,10 @@ typedef struct QsHistory
 	QsRecommendation recommendations[QS_MAX_RECOMMENDATIONS];
 	bool		activity_in_flight; /* ours: requested or unknown */
 	bool		activity_accepted;	/* ours: accepted, capacity on its way */
+	QsConfirmations confirmations;	/* zeroed: none */
+	int			n_changes;		/* within the longest period of a rate, where
+								 * the policy has any; in any order */
+	const QsChange *changes;
 	int64_t		circuit_open_until; /* QS_NEVER when closed */
 	int			unfulfilled_scale_ups;	/* in a row; see stock_out.h */
 	int			fulfilled_capacity; /* members before the first of them, or
@@ -219,17 +303,31 @@ typedef struct QsHistory
 
 typedef struct QsProposal
 {
-	const char *source;			/* "qps", "threshold", "limit" */
+	const char *source;			/* "qps", "threshold", "limit", or the name of
+								 * a signal or of its fallback */
 	double		load;			/* what was compared */
 	double		target;			/* with what */
 	int			instances;
 } QsProposal;
 
+/* A signal, or "qps", that did not say what it should, and what follows. */
+typedef struct QsExclusion
+{
+	const char *source;
+	const char *why;			/* "no_answer", "no_data", "stale", "garbage",
+								 * "partial" (that one still proposes), "no_pods",
+								 * "vetoes", ...: see signals.c */
+	bool		holds;			/* the group does not shrink because of it */
+	int64_t		since;			/* QS_NEVER: not recorded */
+	int64_t		until;			/* when it stops to hold; QS_NEVER: not by itself */
+} QsExclusion;
+
 typedef struct QsClamp
 {
-	const char *by;				/* "policy_min", "asg_max", "ceiling",
-								 * "stabilization_window",
-								 * "max_scale_up_per_action", ... */
+	const char *by;				/* "policy_min", "schedule_max", "asg_max",
+								 * "ceiling", "stabilization_window",
+								 * "max_scale_up_per_action", "rate_policy",
+								 * "scale_out_projection", ... */
 	int			limit;
 	int			from;
 	int			to;
@@ -269,14 +367,25 @@ typedef struct QsDecision
 	int64_t		drop_seen_at;	/* while it is not QS_NEVER the caller keeps
 								 * previous_qps, previous_qps_at and
 								 * previous_in_service from before the drop */
+	QsConfirmations confirmations;	/* zeroed where the policy wants none */
+	int64_t		missing_since[QS_MAX_SIGNALS];	/* of each signal; QS_NEVER: it is
+												 * known.  Of a veto that was not
+												 * asked what was recorded */
 	/* the explanation, in order */
+	int			confirmed;		/* so many observations asked for what is
+								 * wanted, of ... */
+	int			confirm_n;		/* ... so many needed; 0: none are */
+	int			confirm_m;		/* ... among so many */
 	int			n_proposals;
 	QsProposal	proposals[QS_MAX_PROPOSALS];
 	const char *winner;			/* source of the winning proposal, or NULL */
+	int			n_exclusions;
+	QsExclusion exclusions[QS_MAX_EXCLUSIONS];
 	int			n_clamps;
 	QsClamp		clamps[QS_MAX_CLAMPS];
 } QsDecision;
 
+/* Signals beyond QS_MAX_SIGNALS are not looked at. */
 extern void qs_decide(const QsPolicy *policy, const QsLoad *load,
 					  const QsCapacity *capacity,
 					  const QsCloudActivity *activity,

@@ -137,13 +137,15 @@ static const ReasonText reasons[QS_REASON_COUNT] = {
 	},
 	[QS_REASON_AT_POLICY_MIN] = {
 		"at_policy_min_capacity",
-		"The load needs fewer instances than the policy's minimum; lower"
-		" min_instances if they should go."
+		"The load needs fewer instances than the policy's minimum or a"
+		" schedule's; lower min_instances, or change the schedule, if they"
+		" should go."
 	},
 	[QS_REASON_AT_POLICY_MAX] = {
 		"at_policy_max_capacity",
-		"The load needs more instances than the policy or"
-		" qpsscale.max_instances allows; raise max_instances or the setting."
+		"The load needs more instances than the policy, a schedule or"
+		" qpsscale.max_instances allows; raise max_instances, change the"
+		" schedule or raise the setting."
 	},
 	[QS_REASON_METRICS_STALE] = {
 		"metrics_stale",
@@ -245,6 +247,32 @@ static const ReasonText reasons[QS_REASON_COUNT] = {
 		"set_by_hand",
 		"An operator set the number of instances with qpsscale_set_capacity;"
 		" nothing is to be done."
+	},
+	[QS_REASON_SIGNAL_MISSING] = {
+		"signal_missing",
+		"A load signal without which the group does not shrink is not known,"
+		" or none is known at all; find out why its source is silent, or make"
+		" it optional."
+	},
+	[QS_REASON_VETOED] = {
+		"vetoed",
+		"The group would shrink, but a signal with the role of a veto is above"
+		" its target; wait until it is not, or raise that target."
+	},
+	[QS_REASON_CONFIRMING] = {
+		"confirming",
+		"Fewer of the last observations than the policy asks for wanted this"
+		" direction; wait for the next ones."
+	},
+	[QS_REASON_WOULD_SCALE_OUT_AGAIN] = {
+		"would_scale_out_again",
+		"The group would shrink, but with one instance less the same load"
+		" would make it grow again; nothing is to be done."
+	},
+	[QS_REASON_RATE_LIMITED] = {
+		"rate_limited",
+		"The policy's rates allow no further change in this direction for now;"
+		" wait until blocked_until, or raise them."
 	},
 };
 

@@ -91,12 +91,14 @@ typedef struct QsSignal
 	int			fallback_instances; /* proposed while it is missing for longer
 									 * than the next; QS_NO_LIMIT = none */
 	int64_t		fallback_after_us;
+	const char *fallback_name;	/* "NAME_fallback": who proposes that */
 
 	/* observed; of a veto only when decide() has asked for it */
 	bool		asked;
 	QsReading	reading;
 
-	/* recorded: since when it is missing, QS_NEVER = it is not */
+	/* recorded: since when it is missing or partial, QS_NEVER = it is not;
+	 * what is to be stored is in the decision */
 	int64_t		missing_since;
 } QsSignal;
 
