@@ -266,7 +266,11 @@ CREATE TABLE qpsscale.state (
 	fulfilled_capacity integer,
 	unfulfilled_activity_id bigint,
 	stock_out_since timestamptz,
-	stock_out_probe_at timestamptz
+	stock_out_probe_at timestamptz,
+	confirmed_up bigint,
+	confirmed_down bigint,
+	confirmed_base integer,
+	confirmed_at timestamptz
 ) WITH (fillfactor = 50);
 
 COMMENT ON TABLE qpsscale.state IS
@@ -274,8 +278,8 @@ COMMENT ON TABLE qpsscale.state IS
 COMMENT ON COLUMN qpsscale.state.resource_group_id IS 'the group';
 COMMENT ON COLUMN qpsscale.state.last_evaluated_at IS 'when the group was last evaluated';
 COMMENT ON COLUMN qpsscale.state.updated_at IS 'when the row last changed';
-COMMENT ON COLUMN qpsscale.state.latest_qps_at IS 'when the last evaluation with a usable load was';
-COMMENT ON COLUMN qpsscale.state.latest_qps IS 'that load, in requests per second';
+COMMENT ON COLUMN qpsscale.state.latest_qps_at IS 'when the last evaluation with something to go by was: requests per second or a further signal';
+COMMENT ON COLUMN qpsscale.state.latest_qps IS 'requests per second, as last seen';
 COMMENT ON COLUMN qpsscale.state.repeat_count IS 'evaluations since last_verdict_at that came to the same verdict';
 COMMENT ON COLUMN qpsscale.state.latest_capacity IS 'desired capacity as the cloud said last';
 COMMENT ON COLUMN qpsscale.state.latest_total IS 'members of the scaling group, booting ones too';
@@ -311,6 +315,10 @@ COMMENT ON COLUMN qpsscale.state.fulfilled_capacity IS 'stock-out breaker: membe
 COMMENT ON COLUMN qpsscale.state.unfulfilled_activity_id IS 'stock-out breaker: the last activity that was counted';
 COMMENT ON COLUMN qpsscale.state.stock_out_since IS 'stock-out breaker: since when the group is held; NULL = it is not';
 COMMENT ON COLUMN qpsscale.state.stock_out_probe_at IS 'stock-out breaker: when the same desired capacity is written once more';
+COMMENT ON COLUMN qpsscale.state.confirmed_up IS 'which of the last observations asked for growth, the newest in the lowest bit; NULL = the policy does not ask';
+COMMENT ON COLUMN qpsscale.state.confirmed_down IS 'which of them asked for shrinking';
+COMMENT ON COLUMN qpsscale.state.confirmed_base IS 'desired capacity for which they did';
+COMMENT ON COLUMN qpsscale.state.confirmed_at IS 'the newest data that was counted';
 COMMENT ON COLUMN qpsscale.state.last_error IS 'last error; NULL after a success';
 COMMENT ON COLUMN qpsscale.state.suspended IS 'an operator has stopped actions';
 COMMENT ON COLUMN qpsscale.state.suspended_direction IS 'both, up or down';

@@ -12,6 +12,7 @@
 
 #include "mb/pg_wchar.h"
 #include "pg/explain.h"
+#include "pg/explain_signals.h"
 #include "pg/json_writer.h"
 #include "utils/timestamp.h"
 
@@ -65,6 +66,8 @@ explain_load(StringInfo out, const QpsscaleGroup *group)
 {
 	const QsLoad *load = &group->target.load;
 
+	if (!(group->policy.target_qps > 0))
+		return;					/* requests do not drive the group */
 	qpsscale_json_open(out, "load", '{');
 	qpsscale_json_bool(out, "known", load->known);
 	if (load->known)
@@ -100,6 +103,17 @@ explain_capacity(StringInfo out, const QpsscaleGroup *group)
 }
 
 static void
+explain_bound(StringInfo out, const char *key, const QsScheduleBound *bound)
+{
+	if (bound->name == NULL)
+		return;
+	qpsscale_json_open(out, key, '{');
+	qpsscale_json_text(out, "schedule", bound->name);
+	qpsscale_json_int(out, "instances", bound->instances);
+	qpsscale_json_close(out, '}');
+}
+
+static void
 explain_policy(StringInfo out, const QpsscaleGroup *group)
 {
 	const QsPolicy *policy = &group->policy;
@@ -108,9 +122,12 @@ explain_policy(StringInfo out, const QpsscaleGroup *group)
 	qpsscale_json_int(out, "version", group->version);
 	qpsscale_json_text(out, "mode", policy->mode == QS_MODE_STATIC ?
 					   "static" : "dynamic");
-	qpsscale_json_double(out, "target_qps", policy->target_qps);
+	if (policy->target_qps > 0)
+		qpsscale_json_double(out, "target_qps", policy->target_qps);
 	qpsscale_json_count(out, "min_instances", policy->min_instances);
 	qpsscale_json_count(out, "max_instances", policy->max_instances);
+	explain_bound(out, "schedule_min", &policy->schedule_min);
+	explain_bound(out, "schedule_max", &policy->schedule_max);
 	qpsscale_json_bool(out, "enabled", group->enabled);
 	qpsscale_json_bool(out, "dry_run", policy->dry_run);
 	qpsscale_json_bool(out, "armed", policy->armed);
@@ -224,6 +241,18 @@ summary(const QpsscaleGroup *group)
 	return qs_reason_explanation(group->decision.reason);
 }
 
+static void
+explain_confirmation(StringInfo out, const QsDecision *decision)
+{
+	if (decision->confirm_n <= 0)
+		return;
+	qpsscale_json_open(out, "confirmation", '{');
+	qpsscale_json_int(out, "seen", decision->confirmed);
+	qpsscale_json_int(out, "needed", decision->confirm_n);
+	qpsscale_json_int(out, "of", decision->confirm_m);
+	qpsscale_json_close(out, '}');
+}
+
 void
 qpsscale_explain(StringInfo out, const char *key, const QpsscaleGroup *group)
 {
@@ -233,6 +262,8 @@ qpsscale_explain(StringInfo out, const char *key, const QpsscaleGroup *group)
 	qpsscale_json_text(out, "summary", summary(group));
 	qpsscale_json_open(out, "inputs", '{');
 	explain_load(out, group);
+	if (group->n_signals > 0)
+		qpsscale_explain_signals(out, "signals", group);
 	explain_capacity(out, group);
 	explain_policy(out, group);
 	explain_times(out, group);
@@ -268,6 +299,8 @@ qpsscale_explain(StringInfo out, const char *key, const QpsscaleGroup *group)
 	qpsscale_json_close(out, ']');
 
 	qpsscale_json_text(out, "winner", decision->winner);
+	qpsscale_explain_exclusions(out, decision);
+	explain_confirmation(out, decision);
 	qpsscale_json_text(out, "wanted", qs_action_name(decision->wanted));
 	qpsscale_json_text(out, "blocker",
 					   decision->blocker == QS_REASON_COUNT ? NULL :
@@ -343,8 +376,12 @@ qpsscale_evaluation_result(const QpsscaleGroup *group)
 							 decision->qps_per_instance);
 	else
 		qpsscale_json_null(&out, "qps_per_instance");
-	qpsscale_json_double(&out, "target_qps_per_instance",
-						 group->policy.target_qps);
+	if (group->policy.target_qps > 0)
+		qpsscale_json_double(&out, "target_qps_per_instance",
+							 group->policy.target_qps);
+	else
+		qpsscale_json_null(&out, "target_qps_per_instance");
+	qpsscale_explain_signals(&out, "signals", group);
 	qpsscale_json_bool(&out, "dry_run", decision->dry_run);
 	qpsscale_json_text(&out, "error", group->error_message);
 	result_execution(&out, group);

@@ -176,6 +176,7 @@ typedef struct QpsscaleGroup
 
 	/* state */
 	QsHistory	history;
+	QsChange   *changes;		/* history.changes, as it is filled */
 	GroupVerdict before;
 	GroupActivity open;
 	GroupWatch	watch;			/* as it was read */

@@ -46,6 +46,72 @@ read_policy(Row *row, QsPolicy *policy)
 	policy->ceiling = QS_NO_LIMIT;
 }
 
+static QsRateSelect
+rate_select(const char *name)
+{
+	if (name != NULL && strcmp(name, "min") == 0)
+		return QS_RATE_MIN;
+	if (name != NULL && strcmp(name, "disabled") == 0)
+		return QS_RATE_DISABLED;
+	return QS_RATE_MAX;
+}
+
+/*
+ * "4 per 60 s", "100% per 60 s": the table's CHECK has seen to the form.  One
+ * that is of another form all the same allows nothing, as a limit that cannot
+ * be read is none that may be ignored.
+ */
+static QsRatePolicy
+rate_policy(const char *text)
+{
+	QsRatePolicy policy = {false, 0, USECS_PER_SEC};
+	int			value;
+	int			seconds;
+	char		percent;
+
+	if (sscanf(text, "%d per %d s", &value, &seconds) == 2)
+		policy.percent = false;
+	else if (sscanf(text, "%d%c per %d s", &value, &percent, &seconds) == 3 &&
+			 percent == '%')
+		policy.percent = true;
+	else
+		return policy;
+	policy.value = Max(value, 0);
+	policy.period_us = Max(seconds, 1) * USECS_PER_SEC;
+	return policy;
+}
+
+static void
+read_rate(Row *row, QsRate *rate)
+{
+	int			at = row->next++;
+	Datum	   *texts;
+	bool	   *nulls;
+	int			n;
+
+	rate->n_policies = 0;
+	rate->select = rate_select(next_text(row));
+	if (row->nulls[at])
+		return;
+	deconstruct_array(DatumGetArrayTypeP(row->values[at]), TEXTOID, -1, false,
+					  TYPALIGN_INT, &texts, &nulls, &n);
+	for (int i = 0; i < n && rate->n_policies < QS_MAX_RATE_POLICIES; i++)
+		if (!nulls[i])
+			rate->policies[rate->n_policies++] =
+				rate_policy(TextDatumGetCString(texts[i]));
+}
+
+static void
+read_pace(Row *row, QsPolicy *policy)
+{
+	read_rate(row, &policy->scale_up_rate);
+	read_rate(row, &policy->scale_down_rate);
+	policy->scale_up_confirm.n = next_int32(row, 1);
+	policy->scale_up_confirm.m = next_int32(row, 1);
+	policy->scale_down_confirm.n = next_int32(row, 1);
+	policy->scale_down_confirm.m = next_int32(row, 1);
+}
+
 /*
  * The stabilization window.  An entry "until infinity" was still recommended
  * at latest_qps_at: a steady group's arrays then never change.
@@ -198,6 +264,17 @@ read_watch(Row *row, GroupWatch *watch)
 }
 
 static void
+read_confirmations(Row *row, QsConfirmations *confirmations)
+{
+	confirmations->up = (uint32_t) next_int64(row, 0);
+	confirmations->down = (uint32_t) next_int64(row, 0);
+	confirmations->base = next_int32(row, 0);
+	confirmations->observed_at = next_unix_us(row);
+	if (confirmations->observed_at == QS_NEVER)
+		memset(confirmations, 0, sizeof(*confirmations));
+}
+
+static void
 read_open_activity(Row *row, GroupActivity *open)
 {
 	const char *status;
@@ -242,9 +319,11 @@ qpsscale_read_group(Row *row, QpsscaleGroup *group, TimestampTz now)
 	group->target_cpu = next_double(row, 0);
 	group->target_memory = next_double(row, 0);
 	read_policy(row, &group->policy);
+	read_pace(row, &group->policy);
 	read_history(row, group, now);
 	read_verdict(row, group);
 	read_watch(row, &group->watch);
+	read_confirmations(row, &group->history.confirmations);
 	read_open_activity(row, &group->open);
 	group->policy.dry_run = group->row_dry_run || !group->enabled;
 }

@@ -29,6 +29,10 @@
 	"  g.scale_down_cooldown_seconds, g.general_cooldown_seconds," \
 	"  g.scale_down_window_seconds, g.max_load_age_seconds," \
 	"  g.on_foreign_change," \
+	"  g.scale_up_rates, g.scale_up_rates_select," \
+	"  g.scale_down_rates, g.scale_down_rates_select," \
+	"  g.scale_up_confirm_n, g.scale_up_confirm_m," \
+	"  g.scale_down_confirm_n, g.scale_down_confirm_m," \
 	"  s.latest_qps_at, s.latest_qps, s.reference_qps, s.drop_seen_at," \
 	"  s.last_scale_up_at, s.last_scale_down_at, s.last_action_at," \
 	"  s.recommended_until, s.recommended, s.circuit_open_until," \
@@ -42,6 +46,7 @@
 	"  s.failed_actions, s.known_desired, s.known_version, s.lost_desired," \
 	"  s.lost_at, s.unfulfilled_scale_ups, s.fulfilled_capacity," \
 	"  s.unfulfilled_activity_id, s.stock_out_since, s.stock_out_probe_at," \
+	"  s.confirmed_up, s.confirmed_down, s.confirmed_base, s.confirmed_at," \
 	"  a.id, a.status, a.desired_capacity, a.eval_capacity, a.eval_total," \
 	"  a.requested_at," \
 	"  a.accepted_at," \

@@ -112,4 +112,18 @@ next_unix_us(Row *row)
 	return at == 0 ? QS_NEVER : qpsscale_unix_us(at);
 }
 
+/*
+ * The group that a row belongs to, NULL if it was not read.  Rows and groups are
+ * both in the order of ids: a group is found by going on from *at.
+ */
+static inline QpsscaleGroup *
+group_of_row(const StoreSnapshot *snapshot, int *at, int64 group_id)
+{
+	while (*at < snapshot->n_groups && snapshot->groups[*at].id < group_id)
+		(*at)++;
+	if (*at == snapshot->n_groups || snapshot->groups[*at].id != group_id)
+		return NULL;
+	return &snapshot->groups[*at];
+}
+
 #endif							/* QPSSCALE_ROW_READER_H */

@@ -21,6 +21,7 @@
 #include "pg/seal.h"
 #include "pg/step.h"
 #include "pg/row_reader.h"
+#include "pg/store_bounds.h"
 #include "pg/store_signals.h"
 #include "pg/worker.h"
 #include "storage/lmgr.h"
@@ -282,6 +283,8 @@ load_body(void *argument)
 	QPSSCALE_CRASH_POINT(groups_read);
 	qpsscale_store_load_signals(arguments->selection, snapshot,
 								arguments->context);
+	qpsscale_store_load_bounds(arguments->selection, snapshot,
+							   arguments->context);
 	load_accounts(arguments);
 	if (arguments->selection->trim_history && retention_s > 0 &&
 		!qpsscale_substep(trim_history, &retention_s, &error))

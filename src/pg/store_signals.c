@@ -12,6 +12,7 @@
 #include <math.h>
 
 #include "catalog/pg_type.h"
+#include "pg/explain_signals.h"
 #include "pg/row_reader.h"
 #include "pg/store_signals.h"
 #include "utils/memutils.h"
@@ -42,17 +43,6 @@ static const char state_sql[] =
 #define BUILT_IN_HOLD_US	(INT64CONST(900) * USECS_PER_SEC)
 #define BUILT_IN_FALLBACK_US	(INT64CONST(300) * USECS_PER_SEC)
 
-/* Rows and groups are both in the order of ids: a group is found by going on. */
-static QpsscaleGroup *
-go_on_to(StoreSnapshot *snapshot, int *at, int64 group_id)
-{
-	while (*at < snapshot->n_groups && snapshot->groups[*at].id < group_id)
-		(*at)++;
-	if (*at == snapshot->n_groups || snapshot->groups[*at].id != group_id)
-		return NULL;
-	return &snapshot->groups[*at];
-}
-
 /* NULL where the group has as many as core takes. */
 static QsSignal *
 add_signal(QpsscaleGroup *group)
@@ -75,6 +65,7 @@ add_built_in(QpsscaleGroup *group, const char *name, double target)
 	if (!(target > 0) || (signal = add_signal(group)) == NULL)
 		return;
 	signal->name = name;
+	signal->fallback_name = name;
 	signal->law = QS_LAW_VALUE;
 	signal->role = QS_ROLE_REQUIRED;
 	signal->target = target;
@@ -117,6 +108,7 @@ read_signal(Row *row, QsSignal *signal, GroupSignal *source)
 	signal->hold_us = next_int32(row, 0) * USECS_PER_SEC;
 	signal->fallback_instances = next_int32(row, QS_NO_LIMIT);
 	signal->fallback_after_us = next_int32(row, 0) * USECS_PER_SEC;
+	signal->fallback_name = psprintf("%s_fallback", signal->name);
 }
 
 /* How many each group has, so that its arrays are made once. */
@@ -137,7 +129,7 @@ make_room(StoreSnapshot *snapshot)
 		QpsscaleGroup *group;
 
 		row_read(&row, i);
-		group = go_on_to(snapshot, &at, next_int64(&row, 0));
+		group = group_of_row(snapshot, &at, next_int64(&row, 0));
 		if (group != NULL)
 			group->n_signals++;
 	}
@@ -178,7 +170,7 @@ load_policies(const StoreSelection *selection, StoreSnapshot *snapshot,
 		QsSignal   *signal;
 
 		row_read(&row, i);
-		group = go_on_to(snapshot, &at, next_int64(&row, 0));
+		group = group_of_row(snapshot, &at, next_int64(&row, 0));
 		signal = group == NULL ? NULL : add_signal(group);
 		if (signal != NULL)
 			read_signal(&row, signal,
@@ -231,7 +223,7 @@ qpsscale_store_load_signals(const StoreSelection *selection,
 		QpsscaleGroup *group;
 
 		row_read(&row, i);
-		group = go_on_to(snapshot, &at, next_int64(&row, 0));
+		group = group_of_row(snapshot, &at, next_int64(&row, 0));
 		if (group != NULL && group->n_signals > 0)
 			read_state(&row, group);
 	}
@@ -260,17 +252,6 @@ static const char write_sql[] =
 static StorePlan write_plan = {write_sql, 6,
 {INT8OID, TEXTOID, FLOAT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID}, NULL};
 
-static const char *
-signal_error(const GroupSignal *source)
-{
-	const QsError *error = &source->target.reading_error;
-
-	if (error->class == QS_ERROR_NONE)
-		return NULL;
-	return error->code[0] == '\0' ? error->message :
-		psprintf("%s: %s", error->code, error->message);
-}
-
 static bool
 has_value(const QsReading *reading)
 {
@@ -294,13 +275,14 @@ put_signal(StoreRows *rows, const QpsscaleGroup *group, int i)
 	const QsSignal *signal = &group->signals[i];
 	const GroupSignal *source = &group->sources[i];
 	const GroupSignalState *before = &source->before;
-	const QsReading *reading = &source->target.reading;
+	const QsReading *reading = &signal->reading;
 	bool		valued = has_value(reading);
 	TimestampTz at = valued && reading->at_us != QS_NEVER ?
 		qpsscale_timestamptz(reading->at_us) : 0;
-	TimestampTz missing_since = signal->missing_since == QS_NEVER ? 0 :
-		qpsscale_timestamptz(signal->missing_since);
-	const char *error = signal_error(source);
+	int64		since = group->decision.missing_since[i];
+	TimestampTz missing_since = since == QS_NEVER ? 0 :
+		qpsscale_timestamptz(since);
+	const char *error = qpsscale_signal_error(source);
 
 	if (!source->batched && source->target.reading_error.class == QS_ERROR_NONE)
 		return;

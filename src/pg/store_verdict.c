@@ -164,6 +164,20 @@ follows_gap(const QpsscaleGroup *group)
 		group->decided_at - group->before.evaluated_at > late_ms * 1000;
 }
 
+/*
+ * Is another set of signals missing than before?  Which of them wins is no part
+ * of the verdict: two that are nearly equal would make a row per tick.
+ */
+static bool
+signals_changed(const QpsscaleGroup *group)
+{
+	for (int i = 0; i < group->n_signals; i++)
+		if ((group->sources[i].before.missing_since == 0) !=
+			(group->decision.missing_since[i] == QS_NEVER))
+			return true;
+	return false;
+}
+
 static bool
 verdict_changed(const QpsscaleGroup *group)
 {
@@ -171,7 +185,7 @@ verdict_changed(const QpsscaleGroup *group)
 	const QsDecision *decision = &group->decision;
 
 	return before->reason == NULL || follows_gap(group) ||
-		group->change.seen_at != 0 ||
+		group->change.seen_at != 0 || signals_changed(group) ||
 		!same_text(before->action, qs_action_name(decision->action)) ||
 		!same_text(before->reason, qpsscale_verdict_reason(group)) ||
 		!same_text(before->blocker,
@@ -320,6 +334,14 @@ note_stored(StoreBatch *batch)
 	SPI_freetuptable(SPI_tuptable);
 }
 
+/* Something drove the group: requests, or a further signal. */
+static bool
+was_driven(const QpsscaleGroup *group)
+{
+	return group->decision.load_qps >= 0 ||
+		group->decision.optimal != QS_UNKNOWN;
+}
+
 void
 qpsscale_store_repeated(StoreBatch *batch)
 {
@@ -335,7 +357,7 @@ qpsscale_store_repeated(StoreBatch *batch)
 			continue;
 		store_put_int64(&rows, group->id);
 		store_put_time(&rows, group->decided_at);
-		store_put_time(&rows, loaded ? group->decided_at : 0);
+		store_put_time(&rows, was_driven(group) ? group->decided_at : 0);
 		store_put_double(&rows, loaded ? group->decision.load_qps : NAN);
 	}
 	if (store_rows_run(&rows))
@@ -359,7 +381,7 @@ put_recommendations(StoreRows *rows, const QpsscaleGroup *group)
 		const char *comma = i == 0 ? "" : ",";
 
 		/* "until now" only where this tick had a load to recommend from */
-		if (i == decision->n_recommendations - 1 && decision->load_qps >= 0 &&
+		if (i == decision->n_recommendations - 1 && was_driven(group) &&
 			r->at >= now)
 			appendStringInfo(&until, "%sinfinity", comma);
 		else
@@ -425,7 +447,7 @@ put_observation(StoreRows *rows, const QpsscaleGroup *group)
 
 	store_put_int64(rows, group->id);
 	store_put_time(rows, group->decided_at);
-	store_put_time(rows, loaded ? group->decided_at : 0);
+	store_put_time(rows, was_driven(group) ? group->decided_at : 0);
 	store_put_double(rows, loaded ? decision->load_qps : NAN);
 	store_put_count(rows, known ? decision->base : QS_UNKNOWN);
 	store_put_count(rows, known ? capacity->total : QS_UNKNOWN);

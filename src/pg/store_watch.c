@@ -2,7 +2,8 @@
  * store_watch.c
  *		What is remembered of earlier actions, on its way into the state.
  *
- * It changes seldom: most cycles write nothing here.  The rows were written in
+ * It changes seldom, but for groups that want several observations to agree:
+ * most cycles write nothing here.  The rows were written in
  * the same transaction just before, so nobody else holds them.
  *-------------------------------------------------------------------------
  */
@@ -35,6 +36,8 @@ static const char watch_sql[] =
 "  unfulfilled_scale_ups = w.unfulfilled, fulfilled_capacity = w.fulfilled,"
 "  unfulfilled_activity_id = w.counted, stock_out_since = w.since,"
 "  stock_out_probe_at = w.probe_at,"
+"  confirmed_up = w.confirmed_up, confirmed_down = w.confirmed_down,"
+"  confirmed_base = w.confirmed_base, confirmed_at = w.confirmed_at,"
 "  suspended = s.suspended OR w.pause IS NOT NULL,"
 "  suspended_direction = CASE WHEN w.pause IS NULL"
 "   THEN s.suspended_direction ELSE 'both' END,"
@@ -44,23 +47,26 @@ static const char watch_sql[] =
 "   ELSE current_user END"
 " FROM (SELECT w.id, w.at, w.landed, w.circuit_latest, w.known_desired,"
 "   w.known_version, w.lost_desired, w.unfulfilled, w.fulfilled, w.counted,"
-"   w.since, w.probe_at,"
+"   w.since, w.probe_at, w.confirmed_up, w.confirmed_down,"
+"   w.confirmed_base, w.confirmed_at,"
 "   CASE WHEN o.suspended AND o.suspended_direction = 'both'"
 "    AND o.suspended_until IS NULL THEN NULL ELSE w.pause END AS pause"
 "  FROM unnest($1::bigint[], $2::timestamptz[], $3::boolean[],"
 "   $4::timestamptz[], $5::integer[], $6::bigint[], $7::integer[],"
 "   $8::text[], $9::integer[], $10::integer[], $11::bigint[],"
-"   $12::timestamptz[], $13::timestamptz[])"
+"   $12::timestamptz[], $13::timestamptz[], $14::bigint[], $15::bigint[],"
+"   $16::integer[], $17::timestamptz[])"
 "   AS w(id, at, landed, circuit_latest, known_desired, known_version,"
 "        lost_desired, pause, unfulfilled, fulfilled, counted, since,"
-"        probe_at)"
+"        probe_at, confirmed_up, confirmed_down, confirmed_base,"
+"        confirmed_at)"
 "  JOIN qpsscale.state o ON o.resource_group_id = w.id) w"
 " WHERE s.resource_group_id = w.id";
 
-static StorePlan watch_plan = {watch_sql, 13,
+static StorePlan watch_plan = {watch_sql, 17,
 	{INT8OID, TIMESTAMPTZOID, BOOLOID, TIMESTAMPTZOID, INT4OID, INT8OID,
 		INT4OID, TEXTOID, INT4OID, INT4OID, INT8OID, TIMESTAMPTZOID,
-TIMESTAMPTZOID}, NULL};
+TIMESTAMPTZOID, INT8OID, INT8OID, INT4OID, TIMESTAMPTZOID}, NULL};
 
 /* An answer was lost, but the cloud did it. */
 static bool
@@ -145,13 +151,40 @@ put_stock_out(StoreRows *rows, const QsStockOut *memory)
 }
 
 static bool
+confirmations_changed(const QpsscaleGroup *group)
+{
+	const QsConfirmations *before = &group->history.confirmations;
+	const QsConfirmations *now = &group->decision.confirmations;
+
+	return now->up != before->up || now->down != before->down ||
+		now->base != before->base || now->observed_at != before->observed_at;
+}
+
+/* All null where the policy asks for none. */
+static void
+put_confirmations(StoreRows *rows, const QsConfirmations *confirmations)
+{
+	if (confirmations->observed_at == 0)
+	{
+		for (int i = 0; i < 4; i++)
+			store_put_null(rows);
+		return;
+	}
+	store_put_int64(rows, confirmations->up);
+	store_put_int64(rows, confirmations->down);
+	store_put_int32(rows, confirmations->base);
+	store_put_unix_us(rows, confirmations->observed_at);
+}
+
+static bool
 must_be_written(const QpsscaleGroup *group)
 {
 	return (landed(group) && group->watch.failed_actions > 0) ||
 		group->circuit_open_until > circuit_latest(group) ||
 		group->watch.known_desired != known_desired(group) ||
 		group->watch.known_version != group->version ||
-		gave_up_a_call(group) || pauses(group) || stock_out_changed(group);
+		gave_up_a_call(group) || pauses(group) || stock_out_changed(group) ||
+		confirmations_changed(group);
 }
 
 void
@@ -179,6 +212,7 @@ qpsscale_store_watch(StoreBatch *batch)
 					   psprintf("desired capacity was changed from %d to %d by somebody else",
 								group->change.from, group->change.to) : NULL);
 		put_stock_out(&rows, &stock_out);
+		put_confirmations(&rows, &group->decision.confirmations);
 	}
 	(void) store_rows_run(&rows);
 }

@@ -1,0 +1,151 @@
+/*-------------------------------------------------------------------------
+ * store_bounds.c
+ *		What bounds groups beside their own columns: schedules that hold now,
+ *		and the recent changes that count for their rates.
+ *
+ * Where there is no schedule this costs a tick one look at an empty table;
+ * changes are read only where a policy has rates.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "pg/row_reader.h"
+#include "pg/store_bounds.h"
+#include "utils/memutils.h"
+
+static const char schedules_sql[] =
+"SELECT a.resource_group_id, a.schedule, a.min_instances, a.max_instances"
+" FROM qpsscale.schedules_at($1, now()) a"
+" WHERE EXISTS (SELECT FROM qpsscale.schedules)"
+" ORDER BY a.resource_group_id, a.schedule";
+
+/*
+ * Changes of desired: ours when the cloud accepted them, those of others, and
+ * calls that arrived late, as the evaluation that saw them tells.  From the
+ * newest rows of each group, since only ids are indexed: more evaluations than
+ * these within the longest period would each have to be a new verdict.
+ */
+static const char changes_sql[] =
+"SELECT g.id, c.at, c.delta"
+" FROM qpsscale.resource_groups g"
+" CROSS JOIN LATERAL ("
+"  SELECT a.accepted_at AS at, a.delta"
+"  FROM (SELECT r.accepted_at, r.delta FROM qpsscale.activities r"
+"        WHERE r.resource_group_id = g.id"
+"        ORDER BY r.id DESC LIMIT 100) a"
+"  WHERE a.accepted_at > now() - interval '10000 seconds'"
+"  UNION ALL"
+"  SELECT e.evaluated_at, (e.change ->> 'to')::integer"
+"    - (e.change ->> 'from')::integer"
+"  FROM (SELECT r.evaluated_at, coalesce(r.explanation -> 'foreign_change',"
+"          r.explanation -> 'own_change') AS change"
+"        FROM qpsscale.evaluations r"
+"        WHERE r.resource_group_id = g.id"
+"        ORDER BY r.id DESC LIMIT 200) e"
+"  WHERE e.change IS NOT NULL"
+"    AND e.evaluated_at > now() - interval '10000 seconds') c"
+" WHERE ($1 IS NULL AND g.enabled OR g.id = $1)"
+"   AND (g.scale_up_rates <> '{}' OR g.scale_down_rates <> '{}')"
+" ORDER BY g.id, c.at DESC";
+
+/* Of several the highest floor and the lowest cap. */
+static void
+read_schedule(Row *row, QsPolicy *policy)
+{
+	const char *name = next_text(row);
+	int			floor = next_int32(row, QS_NO_LIMIT);
+	int			cap = next_int32(row, QS_NO_LIMIT);
+	QsScheduleBound *min = &policy->schedule_min;
+	QsScheduleBound *max = &policy->schedule_max;
+
+	if (floor != QS_NO_LIMIT && (min->name == NULL || floor > min->instances))
+	{
+		min->name = name;
+		min->instances = floor;
+	}
+	if (cap != QS_NO_LIMIT && (max->name == NULL || cap < max->instances))
+	{
+		max->name = name;
+		max->instances = cap;
+	}
+}
+
+static void
+load_schedules(const StoreSelection *selection, StoreSnapshot *snapshot,
+			   MemoryContext context)
+{
+	static SPIPlanPtr plan = NULL;
+	MemoryContext old;
+	Row			row;
+	int			at = 0;
+
+	qpsscale_store_select(&plan, schedules_sql, selection);
+	old = MemoryContextSwitchTo(context);
+	row_start(&row);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		QpsscaleGroup *group;
+
+		row_read(&row, i);
+		group = group_of_row(snapshot, &at, next_int64(&row, 0));
+		if (group != NULL)
+			read_schedule(&row, &group->policy);
+	}
+	MemoryContextSwitchTo(old);
+	SPI_freetuptable(SPI_tuptable);
+}
+
+static bool
+has_rates(const QpsscaleGroup *group)
+{
+	return group->policy.scale_up_rate.n_policies > 0 ||
+		group->policy.scale_down_rate.n_policies > 0;
+}
+
+static void
+load_changes(const StoreSelection *selection, StoreSnapshot *snapshot,
+			 MemoryContext context)
+{
+	static SPIPlanPtr plan = NULL;
+	MemoryContext old;
+	Row			row;
+	int			at = 0;
+
+	qpsscale_store_select(&plan, changes_sql, selection);
+	old = MemoryContextSwitchTo(context);
+	row_start(&row);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		QpsscaleGroup *group;
+		QsHistory  *history;
+
+		row_read(&row, i);
+		group = group_of_row(snapshot, &at, next_int64(&row, 0));
+		if (group == NULL)
+			continue;
+		history = &group->history;
+		if (group->changes == NULL)
+			group->changes = palloc0(sizeof(QsChange) * QS_MAX_CHANGES);
+		if (history->n_changes == QS_MAX_CHANGES)
+			continue;
+		group->changes[history->n_changes].at = next_unix_us(&row);
+		group->changes[history->n_changes].delta = next_int32(&row, 0);
+		history->n_changes++;
+		history->changes = group->changes;
+	}
+	MemoryContextSwitchTo(old);
+	SPI_freetuptable(SPI_tuptable);
+}
+
+void
+qpsscale_store_load_bounds(const StoreSelection *selection,
+						   StoreSnapshot *snapshot, MemoryContext context)
+{
+	load_schedules(selection, snapshot, context);
+	for (int i = 0; i < snapshot->n_groups; i++)
+		if (has_rates(&snapshot->groups[i]))
+		{
+			load_changes(selection, snapshot, context);
+			return;
+		}
+}
