@@ -2,6 +2,7 @@
 aggregation: what the pods of workloads.py are said to use."""
 
 import json
+import re
 import ssl
 import threading
 import time
@@ -10,6 +11,33 @@ from urllib.parse import parse_qs, urlsplit
 
 GROUP = "metrics.k8s.io/v1beta1"
 WINDOW = "1.015s"                   # of metrics-server it is about 15 s
+
+
+TERM = re.compile(r"""\s*(?P<not>!?)(?P<key>[^\s,=!()]+)\s*
+                      (?:(?P<is>==?|!=)\s*(?P<value>[^\s,]*)
+                       |(?P<in>in|notin)\s*\((?P<values>[^)]*)\))?
+                      \s*(?:,|$)""", re.VERBOSE)
+
+
+def selects(selector, labels):
+    """Whether a selector, in the words of a query, fits some labels."""
+    at = 0
+    while at < len(selector):
+        term = TERM.match(selector, at)
+        if not term:
+            raise ValueError(f"no selector: {selector}")
+        at = term.end()
+        seen = labels.get(term["key"])
+        if term["is"]:
+            fits = (seen == term["value"]) == (term["is"] != "!=")
+        elif term["in"]:
+            values = [value.strip() for value in term["values"].split(",")]
+            fits = (seen in values) == (term["in"] == "in")
+        else:
+            fits = (seen is not None) == (not term["not"])
+        if not fits:
+            return False
+    return True
 
 
 class MetricsServer:
@@ -41,9 +69,7 @@ class MetricsServer:
             self.samples = samples
 
     def pods(self, namespace, selector):
-        """The items of a list.  Only equality is known, in a selector."""
-        wanted = dict(term.split("=", 1) for term in selector.split(",")
-                      if term)
+        """The items of a list."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         with self.lock:
             samples = sorted(self.samples.items())
@@ -53,7 +79,7 @@ class MetricsServer:
                  "containers": [{"name": "app", "usage": usage}]}
                 for (space, pod), (labels, usage) in samples
                 if namespace in (None, space)
-                and all(labels.get(k) == v for k, v in wanted.items())]
+                and selects(selector, labels)]
 
 
 class MetricsHandler(BaseHTTPRequestHandler):
