@@ -67,18 +67,22 @@ DATA = sql/qpsscale--1.0.0.sql $(wildcard sql/qpsscale--*--*.sql)
 # qpsscale.so: what every backend may load.
 MODULE_big = qpsscale
 HOST_PG = module settings shared launcher databases oneshot functions \
-	privileges accounts crash_points installation alerts stall
-OBJS = $(HOST_PG:%=src/pg/%.o)
+	privileges accounts crash_points installation alerts stall forecasting
+HOST_CORE = $(patsubst src/core/%.c,%,$(sort $(wildcard src/core/forecast*.c))) \
+	order_statistics arena error
+OBJS = $(HOST_PG:%=src/pg/%.o) $(HOST_CORE:%=src/core/%.o)
 
 # qpsscale_worker.so: what only worker processes load, which is all the rest.
 WORKER = qpsscale_worker
-WORKER_OBJS = src/pg/crash_points.o $(filter-out $(OBJS),$(patsubst %.c,%.o,$(sort \
+# Both libraries need these, and neither sees the other's.
+BOTH_OBJS = src/pg/crash_points.o src/core/arena.o src/core/error.o
+WORKER_OBJS = $(BOTH_OBJS) $(filter-out $(OBJS),$(patsubst %.c,%.o,$(sort \
 	$(wildcard src/pg/*.c src/core/*.c src/cloud/*.c src/net/*.c))))
 WORKER_LIBS = -lcurl -ljansson -lxml2 -lcrypto
 
 # Each library shows the names in its map and binds its own symbols to itself:
 # the server loads libraries into one global name space.
-SHLIB_LINK = -Wl,-Bsymbolic -Wl,--version-script=src/pg/qpsscale.map
+SHLIB_LINK = -lm -Wl,-Bsymbolic -Wl,--version-script=src/pg/qpsscale.map
 WORKER_LINK = -Wl,-Bsymbolic -Wl,--version-script=src/pg/qpsscale_worker.map
 
 # libxml2's headers are in a directory of their own.

@@ -3182,6 +3182,23 @@ COMMENT ON FUNCTION @extschema@.qpsscale_why(bigint, timestamptz) IS
 	'why a group was or was not scaled at any moment: one paragraph, and the rows behind it';
 
 ------------------------------------------------------------------------------
+-- Prediction
+------------------------------------------------------------------------------
+
+CREATE FUNCTION @extschema@.qpsscale_forecast(
+	series double precision[], horizon integer DEFAULT 48,
+	step interval DEFAULT '1 hour', started_at timestamptz DEFAULT NULL)
+RETURNS TABLE (
+	step_number integer, at timestamptz, mean double precision,
+	lower80 double precision, upper80 double precision,
+	lower95 double precision, upper95 double precision, method text)
+AS 'MODULE_PATHNAME', 'qpsscale_forecast_series'
+LANGUAGE C IMMUTABLE PARALLEL SAFE ROWS 48 COST 100000
+SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION @extschema@.qpsscale_forecast(double precision[], integer, interval, timestamptz) IS
+	'how a series of loads, oldest first and NULL where unknown, is expected to go on: mean, and bounds that hold in 80 and 95 of 100 cases';
+
+------------------------------------------------------------------------------
 -- Views
 ------------------------------------------------------------------------------
 
@@ -3354,6 +3371,7 @@ FROM (VALUES
 
 	('FOREIGN DATA WRAPPER qpsscale', 'admin', 'USAGE'),
 
+	('FUNCTION @extschema@.qpsscale_forecast(double precision[], integer, interval, timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_health()', 'reader', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_why(bigint, timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.interventions_at(bigint, timestamptz)', 'reader', 'EXECUTE'),

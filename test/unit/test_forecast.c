@@ -50,18 +50,17 @@ agree(double a, double b)
 	return fabs(a - b) <= 1e-6 * fmax(fabs(a), fabs(b));
 }
 
-#define assert_agrees(seen, expected, what) \
-	do                                                                           \
-	{                                                                            \
-		double seen_ = (seen);                                                   \
-		double expected_ = (expected);                                           \
-		if (!agree(seen_, expected_))                                            \
-			fail_msg("%s: saw %.12g, expected %.12g", (what), seen_, expected_); \
-	} while (0)
+static void
+assert_agrees(double seen, double expected, const char *what)
+{
+	if (!agree(seen, expected))
+		fail_msg("%s: saw %.12g, expected %.12g", what, seen, expected);
+}
 
 /* ---- against the reference ---- */
 
 typedef struct Vector
+{
 	double		at[3];			/* 1, 24 and 48 hours ahead */
 } Vector;
 
@@ -99,7 +98,6 @@ ask_member(QsForecastRoom *room, int member, const double *values, int count,
 	};
 
 	switch (member)
-	{
 	{
 		case 3:
 			return qs_forecast_by_differences(room, hourly, values, count,
@@ -152,6 +150,7 @@ members_agree_with_the_reference(void **state)
 }
 
 typedef struct BandVector
+{
 	int			count;
 	double		mean[3];
 	double		lower80[3];
@@ -200,7 +199,6 @@ check_bands(const BandVector *vector)
 										   AHEAD, arena, points));
 	for (int i = 0; i < 3; i++)
 	{
-	{
 		const QsForecastPoint *point = &points[vector_steps[i]];
 
 		assert_agrees(point->lower80, vector->lower80[i], "lower80");
@@ -223,6 +221,7 @@ static void
 cleaning_agrees_with_the_reference(void **state)
 {
 	static const struct
+	{
 		int			at;
 		double		expected;
 	}			cleaned[] = {
@@ -252,7 +251,6 @@ cleaning_agrees_with_the_reference(void **state)
 	assert_int_equal(replaced, 3);
 	qs_arena_free(arena);
 }
-}
 
 static void
 medians_and_quantiles_are_those_of_the_reference(void **state)
@@ -279,6 +277,7 @@ medians_and_quantiles_are_those_of_the_reference(void **state)
 
 static QsForecastMethod
 check_promises_for(const double *values, int count, int day, int horizon)
+{
 	QsArena    *arena = qs_arena_new(QS_FORECAST_ARENA_BYTES);
 	QsForecastSeries series = {values, count, day};
 	QsForecastMethod method;
@@ -288,7 +287,6 @@ check_promises_for(const double *values, int count, int day, int horizon)
 	if (!qs_forecast(&series, horizon, arena, NULL, &forecast, &error))
 		fail_msg("%d values, %d a day: %s", count, day, error.message);
 	for (int k = 0; k < horizon; k++)
-	{
 	{
 		QsForecastPoint *p = &forecast.points[k];
 
@@ -332,13 +330,13 @@ any_length_gives_a_forecast(void **state)
 
 static void
 any_content_gives_a_forecast(void **state)
+{
 	static const double strange[] = {0, -1, NAN, INFINITY, -INFINITY, 1e-320,
 	DBL_MIN, 1e-9, 1, 1e9, DBL_MAX};
 	double		values[300];
 	uint64_t	random = 1181783497276652981;
 
 	for (int round = 0; round < 12; round++)
-	{
 	{
 		int			kinds = 1 + round % 11;
 
@@ -370,6 +368,7 @@ more_history_allows_more(void **state)
 /* The mean of |forecast - truth| as a share of the truth. */
 static double
 error_of(const double *values, int count, int replaced_expected)
+{
 	QsArena    *arena = qs_arena_new(QS_FORECAST_ARENA_BYTES);
 	QsForecastSeries series = {values, count, 24};
 	QsForecast	forecast;
@@ -384,7 +383,6 @@ error_of(const double *values, int count, int replaced_expected)
 			load_at(count + k);
 	qs_arena_free(arena);
 	return sum / AHEAD;
-}
 }
 
 static void
@@ -420,6 +418,7 @@ gross_outliers_and_gaps_change_little(void **state)
 
 static void
 another_unit_of_the_load_changes_nothing_else(void **state)
+{
 	static const double factors[] = {1024, 1.0 / 65536, 3.7, 1e-7, 1e12};
 	QsArena    *arena = qs_arena_new(4 * QS_FORECAST_ARENA_BYTES);
 	double		values[500];
@@ -432,7 +431,6 @@ another_unit_of_the_load_changes_nothing_else(void **state)
 	assert_true(qs_forecast(&(QsForecastSeries) {values, 500, 24}, AHEAD,
 							arena, NULL, &one, &error));
 	for (size_t i = 0; i < sizeof(factors) / sizeof(factors[0]); i++)
-	{
 	{
 		for (int t = 0; t < 500; t++)
 			scaled[t] = values[t] * factors[i];
@@ -476,6 +474,7 @@ a_steady_load_stays(void **state)
 
 static void
 no_load_at_all_stays_none(void **state)
+{
 	QsArena    *arena = qs_arena_new(QS_FORECAST_ARENA_BYTES);
 	double		values[300] = {0};
 	QsForecast	forecast;
@@ -488,7 +487,6 @@ no_load_at_all_stays_none(void **state)
 		assert_true(forecast.points[k].upper95 == 0);
 	qs_arena_free(arena);
 }
-}
 
 /* ---- the caller's limits ---- */
 
@@ -500,6 +498,7 @@ third_time(void *context)
 
 static void
 a_cancelled_forecast_says_so(void **state)
+{
 	QsArena    *arena = qs_arena_new(QS_FORECAST_ARENA_BYTES);
 	double		values[800];
 	int			asked = 0;
@@ -513,7 +512,6 @@ a_cancelled_forecast_says_so(void **state)
 	assert_string_equal(error.code, "cancelled");
 	assert_int_equal(asked, 3);
 	qs_arena_free(arena);
-}
 }
 
 /* Whatever the limit is: a forecast or a refusal, never a crash. */
@@ -557,6 +555,7 @@ static void
 what_is_out_of_bounds_is_refused(void **state)
 {
 	static const struct
+	{
 		int			count;
 		int			day;
 		int			horizon;
@@ -577,12 +576,12 @@ what_is_out_of_bounds_is_refused(void **state)
 								 &forecast, &error));
 		assert_int_equal(error.class, QS_ERROR_TERMINAL);
 	}
-	}
 	qs_arena_free(arena);
 }
 
 int
 main(void)
+{
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(members_agree_with_the_reference),
 		cmocka_unit_test(bands_agree_with_the_reference),
