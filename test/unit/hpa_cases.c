@@ -141,7 +141,9 @@ make_case(int number, CaseNumbers *result)
 		if (noise > 0)
 			pod->usage += pod->usage * between(&state, -noise, noise) / 100;
 		make_pod(&state, trouble, pod);
-		if (trouble > 0 && chance(&state, 1) && chance(&state, 20))
+		/* One that goes needs no request: there the laws differ knowingly. */
+		if (trouble > 0 && !pod->gone && chance(&state, 1) &&
+			chance(&state, 20))
 			pod->request = -1;
 	}
 	/* The object may ask for another number than there is. */
