@@ -7,9 +7,9 @@
  * group for each order, in a security-restricted operation: there the server
  * refuses to change role or session user, to make temporary tables, to leave
  * deferred triggers behind.  Queries and getters are READ ONLY and rolled
- * back.  What a transaction does not undo (settings, advisory locks, prepared
- * statements) is undone after each order, since the next one is somebody
- * else's.
+ * back.  Settings and advisory locks do not outlive an order; what else a
+ * session keeps stays among the orders of one owner, as another one's go to
+ * another process.
  *
  * Time is kept by timers of this process, which no setting reaches: the first
  * cancels, the second ends the process for code that catches a cancellation.
@@ -25,9 +25,6 @@
 #include <unistd.h>
 
 #include "access/xact.h"
-#include "catalog/namespace.h"
-#include "commands/prepare.h"
-#include "commands/sequence.h"
 #include "miscadmin.h"
 #include "pg/user_sql.h"
 #include "pg/user_sql_statement.h"
@@ -245,23 +242,6 @@ note_failure(const UserSqlOrder *order, UserSqlAnswer *answer,
 	FreeErrorData(error);
 }
 
-/*
- * What outlives a transaction.  A namespace for temporary objects that could
- * be made outlives all of it: then a fresh process goes on.
- */
-static bool
-forget_session(void)
-{
-	Oid			namespace;
-	Oid			toast_namespace;
-
-	LockReleaseSession(USER_LOCKMETHOD);
-	DropAllPreparedStatements();
-	ResetSequenceCaches();
-	GetTempNamespaceState(&namespace, &toast_namespace);
-	return !OidIsValid(namespace);
-}
-
 /* Nothing in here may be changed by a longjmp and looked at after it, but for
  * what the answer points to. */
 static void
@@ -331,13 +311,13 @@ serve(shm_mq_handle *orders, shm_mq_handle *answers)
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext,
 												  "qpsscale user SQL",
 												  ALLOCSET_DEFAULT_SIZES);
+	char		owner[NAMEDATALEN] = "";
 
 	for (;;)
 	{
 		UserSqlAnswer answer = {0};
 		Size		length;
 		void	   *message;
-		bool		clean;
 
 		if (shm_mq_receive(orders, &length, &message, false) != SHM_MQ_SUCCESS)
 			return;
@@ -348,12 +328,17 @@ serve(shm_mq_handle *orders, shm_mq_handle *answers)
 		}
 		if (!order_is_whole(message, length))
 			elog(ERROR, "an order for user SQL is malformed");
+		/* a process has one owner in its life */
+		if (owner[0] == '\0')
+			strlcpy(owner, ((UserSqlOrder *) message)->owner, NAMEDATALEN);
+		if (strcmp(owner, ((UserSqlOrder *) message)->owner) != 0)
+			return;
 		carry_out(message, &answer, context);
-		clean = forget_session();
+		LockReleaseSession(USER_LOCKMETHOD);
 		MemoryContextSwitchTo(TopMemoryContext);
 		MemoryContextReset(context);
 		if (shm_mq_send(answers, sizeof(answer), &answer, false,
-								 true) != SHM_MQ_SUCCESS || !clean)
+								 true) != SHM_MQ_SUCCESS)
 			return;
 	}
 }

@@ -4,8 +4,9 @@
  *		became of them.
  *
  * Orders wait here, one at a time is given.  Changes go first; then what
- * answered when it was asked last, the longest ago first, so that time that is
- * too short for all is everybody's turn by turn; then what failed.  Reading
+ * answered when it was asked last; then what failed.  Of these, owner by owner,
+ * since each has a process of his own, those who were asked the longest ago
+ * come first: time that is too short for all is everybody's turn by turn.  Reading
  * may begin in the first half of a cycle: the other half is for those that
  * have begun, and for changes.
  *
@@ -54,6 +55,13 @@ typedef struct Record
 	QsError		error;			/* of the last failure */
 } Record;
 
+/* When an owner's turn came last. */
+typedef struct Turn
+{
+	char		owner[NAMEDATALEN]; /* key */
+	int64		came_ms;
+} Turn;
+
 typedef struct Order
 {
 	UserSqlCall *call;
@@ -61,6 +69,7 @@ typedef struct Order
 	int64		deadline_ms;
 	int			failures;
 	int64		asked_ms;
+	int64		turn_ms;
 } Order;
 
 typedef struct Result
@@ -74,6 +83,7 @@ typedef struct Result
 } Result;
 
 static HTAB *records = NULL;
+static HTAB *turns = NULL;
 static List *waiting = NIL;		/* of Order; sorted unless unsorted */
 static bool unsorted = false;
 static Order *running = NULL;
@@ -122,6 +132,35 @@ record_of(const UserSqlCall *call)
 	if (!found)
 		memset((char *) record + sizeof(key), 0, sizeof(*record) - sizeof(key));
 	return record;
+}
+
+static Turn *
+turn_of(const char *owner)
+{
+	char		key[NAMEDATALEN] = "";
+	Turn	   *turn;
+	bool		found;
+
+	if (turns != NULL && hash_get_num_entries(turns) > MAX_REMEMBERED)
+	{
+		hash_destroy(turns);
+		turns = NULL;
+	}
+	if (turns == NULL)
+	{
+		HASHCTL		control = {0};
+
+		control.keysize = NAMEDATALEN;
+		control.entrysize = sizeof(Turn);
+		control.hcxt = TopMemoryContext;
+		turns = hash_create("qpsscale turns of user SQL", 32, &control,
+							HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	}
+	strlcpy(key, owner, sizeof(key));
+	turn = hash_search(turns, key, HASH_ENTER, &found);
+	if (!found)
+		turn->came_ms = 0;
+	return turn;
 }
 
 static void
@@ -250,7 +289,7 @@ make_order(UserSqlCall *call, int64 deadline_ms)
 		order->begin_by_ms = now_ms + (deadline_ms - now_ms) / 2;
 		order->failures = record->failures;
 		order->asked_ms = record->asked_ms;
-		record->asked_ms = now_ms;
+		order->turn_ms = turn_of(call->owner)->came_ms;
 	}
 	waiting = lappend(waiting, order);
 	unsorted = true;
@@ -299,6 +338,11 @@ compare_orders(const ListCell *a, const ListCell *b)
 
 	if (difference != 0)
 		return difference;
+	if (left->turn_ms != right->turn_ms)
+		return left->turn_ms < right->turn_ms ? -1 : 1;
+	difference = strcmp(left->call->owner, right->call->owner);
+	if (difference != 0)
+		return difference;
 	if (left->asked_ms != right->asked_ms)
 		return left->asked_ms < right->asked_ms ? -1 : 1;
 	return left->call->group_id < right->call->group_id ? -1 :
@@ -327,6 +371,9 @@ give(Order *order)
 	strlcpy(message->owner, call->owner, sizeof(message->owner));
 	memcpy(message->strings, call->text, text);
 	memcpy(message->strings + text, call->target, target);
+	turn_of(call->owner)->came_ms = now_ms;
+	if (call->kind != USER_SQL_SET)
+		record_of(call)->asked_ms = now_ms;
 	running = order;
 	unwanted = false;
 	told_to_end = begun = false;
@@ -442,26 +489,33 @@ drop_late_orders(const char *why_none)
 	}
 }
 
-void
-qpsscale_user_sql_drive(void)
+/* The next one, as soon as there is a process for its owner. */
+static const char *
+give_next(void)
 {
 	const char *why = NULL;
 
-	hear();
-	watch();
-	if (waiting != NIL && running == NULL && qpsscale_user_sql_process(&why))
-		why = NULL;
-	drop_late_orders(why);
-	if (unsorted)
-		list_sort(waiting, compare_orders);
-	unsorted = false;
-	while (waiting != NIL && running == NULL && qpsscale_user_sql_exists())
+	while (waiting != NIL && running == NULL)
 	{
 		Order	   *first = linitial(waiting);
 
+		if (!qpsscale_user_sql_process(first->call->owner, &why))
+			return why;
 		waiting = list_delete_first(waiting);
 		give(first);
 	}
+	return NULL;
+}
+
+void
+qpsscale_user_sql_drive(void)
+{
+	hear();
+	watch();
+	if (unsorted)
+		list_sort(waiting, compare_orders);
+	unsorted = false;
+	drop_late_orders(give_next());
 	if (waiting == NIL && running == NULL && qpsscale_user_sql_exists() &&
 		qs_net_now_ms() - last_used_ms > IDLE_MS)
 		qpsscale_user_sql_leave(false);

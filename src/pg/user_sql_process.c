@@ -3,7 +3,9 @@
  *		Starting and ending the process that runs SQL of users, and the two
  *		queues between it and the worker.
  *
- * One process at a time.  One that was told to end and does not (code in it
+ * One process at a time, and one owner in its life: whatever a session keeps
+ * (connections of dblink, variables of a language, prepared statements), it
+ * keeps for him alone.  One that was told to end and does not (code in it
  * looks for no interrupts) is left behind, and another is started beside it;
  * of those left behind a few may be alive, no more, as each holds a place of
  * max_worker_processes.
@@ -28,6 +30,10 @@
 #define LONGEST_PAUSE_MS	30000
 #define MAX_LEFT_BEHIND		3
 
+/* One that is left needs some milliseconds to be gone, and then gives its
+ * place to the next; it is not waited for longer than this. */
+#define LEAVING_MS			500
+
 static struct
 {
 	dsm_segment *segment;		/* NULL: there is none */
@@ -35,12 +41,14 @@ static struct
 	shm_mq_handle *orders_handle;
 	shm_mq_handle *answers_handle;
 	BackgroundWorkerHandle *handle;
+	char		owner[NAMEDATALEN];
 }			process;
 
 static BackgroundWorkerHandle *left_behind[MAX_LEFT_BEHIND];
 static const char *problem = NULL;	/* why there is none */
 static int	failures = 0;		/* in a row */
 static int64 not_before_ms = 0;
+static int64 left_at_ms = 0;	/* when one was left that did not fail */
 
 static bool
 is_alive(BackgroundWorkerHandle *handle)
@@ -64,6 +72,17 @@ place_left_behind(void)
 		return &left_behind[i];
 	}
 	return NULL;
+}
+
+static bool
+somebody_leaves(void)
+{
+	if (qs_net_now_ms() - left_at_ms > LEAVING_MS)
+		return false;
+	for (int i = 0; i < MAX_LEFT_BEHIND; i++)
+		if (left_behind[i] != NULL && is_alive(left_behind[i]))
+			return true;
+	return false;
 }
 
 /* Processes of ours do not outlive us. */
@@ -153,13 +172,14 @@ count_failure(void)
 }
 
 static bool
-start_process(void)
+start_process(const char *owner)
 {
 	static bool watched = false;
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 	BackgroundWorker worker;
 	bool		started;
 
+	strlcpy(process.owner, owner, sizeof(process.owner));
 	make_segment();
 	describe(&worker);
 	/* they are there before it is; told of it, they notice if it ends early */
@@ -190,15 +210,20 @@ qpsscale_user_sql_exists(void)
 }
 
 bool
-qpsscale_user_sql_process(const char **why)
+qpsscale_user_sql_process(const char *owner, const char **why)
 {
-	if (process.segment != NULL)
+	*why = NULL;
+	if (process.segment != NULL && strcmp(process.owner, owner) == 0)
 		return true;
+	if (process.segment != NULL)
+		qpsscale_user_sql_leave(false);
+	if (somebody_leaves())
+		return false;
 	if (qs_net_now_ms() >= not_before_ms)
 	{
 		if (place_left_behind() == NULL)
 			problem = "processes that run SQL of users do not end: code in them looks for no interrupts";
-		else if (start_process())
+		else if (start_process(owner))
 			return true;
 		else
 			problem = "no process is free for SQL of users: increase max_worker_processes";
@@ -263,6 +288,8 @@ qpsscale_user_sql_leave(bool failed)
 		problem = "the process that runs SQL of users ended again and again; the server log says why";
 		count_failure();
 	}
+	else
+		left_at_ms = qs_net_now_ms();
 	place = place_left_behind();
 	if (is_alive(process.handle) && place != NULL)
 		*place = process.handle;

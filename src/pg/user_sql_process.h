@@ -9,9 +9,13 @@
 
 #include "pg/user_sql.h"
 
-/* Is there one, or is one being started?  Starts one if need be and if the
- * pause after earlier failures allows it; *why says why there is none. */
-extern bool qpsscale_user_sql_process(const char **why);
+/*
+ * Is there one for that owner, or is one being started?  Sees to it: one of
+ * another owner is left, and gone before the next is started; after failures
+ * there is a pause.  Otherwise *why says why there is none, NULL if it is only
+ * not there yet.  Not while an order is being carried out.
+ */
+extern bool qpsscale_user_sql_process(const char *owner, const char **why);
 
 extern bool qpsscale_user_sql_exists(void);
 
