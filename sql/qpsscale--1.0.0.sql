@@ -567,6 +567,7 @@ FROM (VALUES
 	('qpsscale.group.stock_out', 'critical', true, 'the cloud accepts growth and delivers no instances: desired is held'),
 	('qpsscale.group.foreign_change', 'warning', false, 'somebody else changed the desired capacity'),
 	('qpsscale.metric.stale', 'warning', true, 'no usable load is known, so the group is held as it is'),
+	('qpsscale.signal.missing', 'warning', true, 'a signal of the group has been missing for longer than its fallback_after_seconds'),
 	('qpsscale.circuit.open', 'critical', true, 'actions failed one after another and are not tried for a while'),
 	('qpsscale.worker.stalled', 'critical', true, 'the worker gives no sign of life or keeps ending: nothing is scaled'),
 	('qpsscale.webhook.test', 'info', false, 'somebody called qpsscale_webhook_test()')
@@ -2817,6 +2818,85 @@ $$;
 COMMENT ON FUNCTION qpsscale.said_at(timestamptz) IS
 	'a time as qpsscale_why() writes it';
 
+/* A number as people write it: three digits behind the point at most. */
+CREATE FUNCTION qpsscale.said_number(value text)
+RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT COALESCE(pg_catalog.trim_scale(
+		pg_catalog.round(value::numeric, 3))::text, 'nothing');
+$$;
+COMMENT ON FUNCTION qpsscale.said_number(text) IS
+	'a number as qpsscale_why() writes it';
+
+CREATE FUNCTION qpsscale.say_signals(explanation jsonb)
+RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT pg_catalog.string_agg(
+		CASE WHEN p.proposal ->> 'source' LIKE '%_fallback'
+			THEN pg_catalog.format(' %s takes the place of missing data: %s%s.',
+				p.proposal ->> 'source', p.proposal ->> 'instances', w.wins)
+			ELSE pg_catalog.format(' %s was %s at a target of %s: that takes %s%s.',
+				p.proposal ->> 'source',
+				qpsscale.said_number(p.proposal ->> 'load'),
+				qpsscale.said_number(p.proposal ->> 'target'),
+				p.proposal ->> 'instances', w.wins) END,
+		'' ORDER BY p.nr)
+	FROM pg_catalog.jsonb_array_elements(explanation -> 'proposals')
+		WITH ORDINALITY AS p (proposal, nr)
+	CROSS JOIN LATERAL (
+		SELECT CASE WHEN explanation ->> 'winner' = p.proposal ->> 'source'
+			THEN ' (wins)' ELSE '' END) AS w (wins)
+	WHERE p.proposal ->> 'source' <> ALL (ARRAY[
+		'qps', 'qps_peak', 'threshold', 'threshold_peak', 'limit', 'held',
+		'by_hand']);
+$$;
+COMMENT ON FUNCTION qpsscale.say_signals(jsonb) IS
+	'of an explanation: what each further signal said, how many instances that takes, and which wins';
+
+CREATE FUNCTION qpsscale.say_exclusions(explanation jsonb)
+RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT pg_catalog.string_agg(
+		pg_catalog.format(' %s was left out (%s%s)%s.',
+			e.exclusion ->> 'source',
+			pg_catalog.replace(e.exclusion ->> 'why', '_', ' '),
+			' since ' || qpsscale.said_at((e.exclusion ->> 'since')::timestamptz),
+			CASE WHEN (e.exclusion ->> 'holds')::boolean
+				THEN ' and keeps the group from shrinking' || COALESCE(' until '
+					|| qpsscale.said_at((e.exclusion ->> 'until')::timestamptz), '')
+				ELSE '' END),
+		'' ORDER BY e.nr)
+	FROM pg_catalog.jsonb_array_elements(explanation -> 'exclusions')
+		WITH ORDINALITY AS e (exclusion, nr);
+$$;
+COMMENT ON FUNCTION qpsscale.say_exclusions(jsonb) IS
+	'of an explanation: which signals were left out, why and since when';
+
+CREATE FUNCTION qpsscale.say_signals_now(group_id bigint)
+RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT ' Signals now: ' || pg_catalog.string_agg(
+		CASE WHEN s.missing_since IS NOT NULL
+			THEN pg_catalog.format('%s missing since %s%s', s.name,
+				qpsscale.said_at(s.missing_since), ' (' || s.last_error || ')')
+			ELSE pg_catalog.format('%s %s%s', s.name,
+				qpsscale.said_number(s.latest_value::text),
+				' of ' || qpsscale.said_at(s.latest_at)) END,
+		'; ' ORDER BY s.name) || '.'
+	FROM qpsscale.signal_state s
+	WHERE s.resource_group_id = group_id;
+$$;
+COMMENT ON FUNCTION qpsscale.say_signals_now(bigint) IS
+	'of a group: what its further signals said last';
+
 CREATE FUNCTION qpsscale.say_inputs(explanation jsonb)
 RETURNS text
 LANGUAGE plpgsql STABLE
@@ -2835,8 +2915,10 @@ BEGIN
 			'The load was %s requests per second (%s of %s points).',
 			pg_catalog.round((load ->> 'mean_qps')::numeric, 1),
 			load ->> 'points', load ->> 'expected_points');
-	ELSE
+	ELSIF load IS NOT NULL THEN
 		said := 'The load was not known.';
+	ELSE
+		said := 'Requests do not drive the group.';
 	END IF;
 	IF (capacity ->> 'known')::boolean THEN
 		said := said || pg_catalog.format(
@@ -2848,16 +2930,28 @@ BEGIN
 	ELSE
 		said := said || ' The state of the scaling group was not known.';
 	END IF;
-	IF proposal ->> 'source' LIKE 'qps%' THEN
+	IF proposal ->> 'source' = ANY (ARRAY['qps', 'qps_peak']) THEN
 		said := said || pg_catalog.format(
-			' At %s per instance the load takes %s.',
-			proposal ->> 'target', proposal ->> 'instances');
+			' At %s per instance the load takes %s%s.',
+			proposal ->> 'target', proposal ->> 'instances',
+			CASE WHEN explanation ->> 'winner' = proposal ->> 'source'
+				AND explanation #> '{inputs,signals}' IS NOT NULL
+				THEN ' (wins)' END);
 	ELSIF proposal ->> 'source' LIKE 'threshold%' THEN
 		said := said || pg_catalog.format(' The thresholds ask for %s.',
 			proposal ->> 'instances');
 	ELSIF proposal ->> 'source' = 'limit' THEN
 		said := said || pg_catalog.format(' The limit asks for %s.',
 			proposal ->> 'instances');
+	END IF;
+	said := said || COALESCE(qpsscale.say_signals(explanation), '')
+		|| COALESCE(qpsscale.say_exclusions(explanation), '');
+	IF explanation ? 'confirmation' THEN
+		said := said || pg_catalog.format(
+			' Of the last %s observations %s asked for that, and %s are needed.',
+			explanation #>> '{confirmation,of}',
+			explanation #>> '{confirmation,seen}',
+			explanation #>> '{confirmation,needed}');
 	END IF;
 	IF by_hand IS NOT NULL THEN
 		said := said || pg_catalog.format(' An operator asked for %s.', by_hand);
@@ -2874,8 +2968,11 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT pg_catalog.string_agg(
-		pg_catalog.format(' %s (%s) made that %s.', c.clamp ->> 'by',
-						  c.clamp ->> 'limit', c.clamp ->> 'to'),
+		pg_catalog.format(' %s (%s) made that %s.',
+			(c.clamp ->> 'by') || COALESCE(' "' || (explanation
+				#>> ARRAY['inputs', 'policy', c.clamp ->> 'by', 'schedule'])
+				|| '"', ''),
+			c.clamp ->> 'limit', c.clamp ->> 'to'),
 		'' ORDER BY c.nr)
 	FROM pg_catalog.jsonb_array_elements(explanation -> 'clamps')
 		WITH ORDINALITY AS c (clamp, nr);
@@ -3148,7 +3245,9 @@ BEGIN
 		said_interventions,
 		' Error: ' || f.source || ': ' || f.message || '.');
 	IF n.id IS NULL THEN
-		summary := summary || COALESCE(' ' || qpsscale.say_next(s), '');
+		summary := summary
+			|| COALESCE(qpsscale.say_signals_now(qpsscale_why.group_id), '')
+			|| COALESCE(' ' || qpsscale.say_next(s), '');
 	ELSE
 		summary := summary || pg_catalog.format(' Next, at %s, it was %s (%s).',
 			qpsscale.said_at(n.evaluated_at),
@@ -3377,6 +3476,10 @@ FROM (VALUES
 	('FUNCTION qpsscale.interventions_at(bigint, timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.said_at(timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.say_activity(qpsscale.activities, timestamptz)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.said_number(text)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.say_signals(jsonb)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.say_exclusions(jsonb)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.say_signals_now(bigint)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.say_clamps(jsonb)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.say_inputs(jsonb)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.say_intervention(qpsscale.interventions)', 'reader', 'EXECUTE'),

@@ -19,12 +19,13 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "pg/explain.h"
+#include "pg/explain_signals.h"
 #include "pg/json_writer.h"
 #include "pg/resolution.h"
 #include "pg/store_parts.h"
 #include "utils/timestamp.h"
 
-#define MOST_REASONS	18
+#define MOST_REASONS	20
 #define END				QS_REASON_COUNT
 
 typedef enum Holds
@@ -49,7 +50,7 @@ typedef struct Condition
 
 #define NO_LOAD \
 	NO_VERDICT, QS_REASON_METRICS_UNAVAILABLE, QS_REASON_METRICS_STALE, \
-	QS_REASON_METRICS_PARTIAL
+	QS_REASON_METRICS_PARTIAL, QS_REASON_SIGNAL_MISSING
 
 static const Condition conditions[] = {
 	{
@@ -63,7 +64,7 @@ static const Condition conditions[] = {
 		"qpsscale.metric.stale",
 		"no usable load is known",
 		{QS_REASON_METRICS_UNAVAILABLE, QS_REASON_METRICS_STALE, END},
-		{NO_VERDICT, QS_REASON_METRICS_PARTIAL, QS_REASON_BELOW_LIMIT,
+		{NO_VERDICT, QS_REASON_SIGNAL_MISSING, QS_REASON_METRICS_PARTIAL, QS_REASON_BELOW_LIMIT,
 		QS_REASON_ABOVE_LIMIT, END}
 	},
 	{
@@ -250,6 +251,61 @@ put_stock_out(StoreRows *rows, const QpsscaleGroup *group)
 			  &details, group->decided_at);
 }
 
+/* The first signal that is missing for longer than a fallback waits for. */
+static const char *
+long_missing_before(const QpsscaleGroup *group)
+{
+	for (int i = 0; i < group->n_signals; i++)
+	{
+		TimestampTz since = group->sources[i].before.missing_since;
+
+		if (since != 0 && group->before.evaluated_at - since >
+			group->signals[i].fallback_after_us)
+			return group->signals[i].name;
+	}
+	return NULL;
+}
+
+static const char *
+long_missing_now(const QpsscaleGroup *group)
+{
+	for (int i = 0; i < group->n_signals; i++)
+	{
+		int64		since = group->decision.missing_since[i];
+
+		if (since != QS_NEVER && qpsscale_unix_us(group->decided_at) - since >
+			group->signals[i].fallback_after_us)
+			return group->signals[i].name;
+	}
+	return NULL;
+}
+
+/* Told at both ends; and at a change of the policy, which may have ended it. */
+static void
+put_missing(StoreRows *rows, const QpsscaleGroup *group)
+{
+	const char *was = long_missing_before(group);
+	const char *is = long_missing_now(group);
+	bool		new_policy = group->watch.known_version != 0 &&
+		group->watch.known_version != group->version;
+	StringInfoData details;
+
+	if ((was == NULL) == (is == NULL) && !new_policy)
+		return;
+	initStringInfo(&details);
+	qpsscale_json_open(&details, NULL, '{');
+	if (is != NULL)
+	{
+		qpsscale_json_text(&details, "group", group->name);
+		qpsscale_json_text(&details, "signal", is);
+		qpsscale_explain_signals(&details, "signals", group);
+	}
+	put_alert(rows, "qpsscale.signal.missing", is == NULL, group,
+			  is == NULL ? "its signals are known again" :
+			  psprintf("signal \"%s\" has been missing for a while", is),
+			  &details, group->decided_at);
+}
+
 static void
 put_foreign_change(StoreRows *rows, const QpsscaleGroup *group)
 {
@@ -299,7 +355,7 @@ qpsscale_store_alerts(StoreBatch *batch)
 	StoreRows	rows;
 
 	store_rows_start(&rows, &alerts_plan,
-					 batch->n_groups * ((int) lengthof(conditions) + 3));
+					 batch->n_groups * ((int) lengthof(conditions) + 4));
 	for (int i = 0; i < batch->n_groups; i++)
 	{
 		const QpsscaleGroup *group = batch->groups[i];
@@ -310,6 +366,7 @@ qpsscale_store_alerts(StoreBatch *batch)
 		{
 			put_stock_out(&rows, group);
 			put_foreign_change(&rows, group);
+			put_missing(&rows, group);
 		}
 		/* one that was disabled for a moment comes back with its old verdict,
 		 * and without its alerts */

@@ -14,14 +14,8 @@
 #include "pg/validate.h"
 #include "pg/worker.h"
 
-typedef struct Report
-{
-	List	   *rows;
-	bool		passed;
-} Report;
-
-static void
-add_row(Report *report, const char *check, const char *status,
+void
+qpsscale_report(ValidationReport *report, const char *check, const char *status,
 		const char *detail, const char *hint)
 {
 	StringInfoData row;
@@ -79,37 +73,37 @@ hint_for(const QsError *error)
 	return "Check ids, region and permissions of the access key.";
 }
 
-static void
-add_error(Report *report, const char *check, const char *action,
+void
+qpsscale_report_error(ValidationReport *report, const char *check, const char *action,
 		  const QsError *error)
 {
-	add_row(report, check, "fail",
+	qpsscale_report(report, check, "fail",
 			psprintf("%s: %s%s%s", action, error->code,
 					 error->code[0] == '\0' ? "" : ": ", error->message),
 			hint_for(error));
 }
 
 static void
-check_policy(Report *report, const QpsscaleGroup *group)
+check_policy(ValidationReport *report, const QpsscaleGroup *group)
 {
 	if (!group->enabled)
-		add_row(report, "policy", "warn", "the group is not enabled",
+		qpsscale_report(report, "policy", "warn", "the group is not enabled",
 				"UPDATE qpsscale.resource_groups SET enabled = true ...");
 	else if (group->row_dry_run)
-		add_row(report, "policy", "warn", "the group is in dry run",
+		qpsscale_report(report, "policy", "warn", "the group is in dry run",
 				"UPDATE qpsscale.resource_groups SET dry_run = false ... once its decisions look right");
 	else
-		add_row(report, "policy", "ok", "enabled and live", NULL);
+		qpsscale_report(report, "policy", "ok", "enabled and live", NULL);
 	if (!group->policy.armed)
-		add_row(report, "armed", "warn",
+		qpsscale_report(report, "armed", "warn",
 				"this database is not armed: every group is in dry run",
 				"SELECT qpsscale_arm();");
 	else
-		add_row(report, "armed", "ok", "this database is armed", NULL);
+		qpsscale_report(report, "armed", "ok", "this database is armed", NULL);
 }
 
 static bool
-check_account(Report *report, const QpsscaleGroup *group)
+check_account(ValidationReport *report, const QpsscaleGroup *group)
 {
 	const char *name = group->account_name == NULL ?
 		"the server's own credentials" : group->account_name;
@@ -117,31 +111,31 @@ check_account(Report *report, const QpsscaleGroup *group)
 	if (group->error_source != NULL &&
 		strcmp(group->error_source, "account") == 0)
 	{
-		add_row(report, "account", "fail", group->error_message,
+		qpsscale_report(report, "account", "fail", group->error_message,
 				"The message says what is missing.");
 		return false;
 	}
 	if (group->provider == &qpsscale_provider_sql)
 	{
-		add_row(report, "account", "ok",
+		qpsscale_report(report, "account", "ok",
 				psprintf("functions and queries run as role %s", group->owner),
 				NULL);
 		return true;
 	}
-	add_row(report, "account", "ok",
+	qpsscale_report(report, "account", "ok",
 			psprintf("credentials of %s found, region %s", name,
 					 group->target.region), NULL);
 	return true;
 }
 
 static void
-check_limits(Report *report, const QpsscaleGroup *group)
+check_limits(ValidationReport *report, const QpsscaleGroup *group)
 {
 	const QsCapacity *capacity = &group->target.capacity;
 	const QsPolicy *policy = &group->policy;
 
 	if (capacity->min == capacity->max)
-		add_row(report, "limits", "warn",
+		qpsscale_report(report, "limits", "warn",
 				psprintf("the cloud's minimum and maximum are both %d: nothing can be scaled",
 						 capacity->min),
 				"Widen the scaling group's limits in the cloud.");
@@ -149,71 +143,73 @@ check_limits(Report *report, const QpsscaleGroup *group)
 			  policy->min_instances > capacity->max) ||
 			 (policy->max_instances != QS_NO_LIMIT &&
 			  policy->max_instances < capacity->min))
-		add_row(report, "limits", "warn",
+		qpsscale_report(report, "limits", "warn",
 				psprintf("the group's own limits lie outside the cloud's %d..%d: the cloud's hold",
 						 capacity->min, capacity->max),
 				"Change min_instances and max_instances, or the cloud's limits.");
 	else
-		add_row(report, "limits", "ok",
+		qpsscale_report(report, "limits", "ok",
 				psprintf("the cloud allows %d..%d instances", capacity->min,
 						 capacity->max), NULL);
 }
 
 static void
-check_capacity(Report *report, const QpsscaleGroup *group)
+check_capacity(ValidationReport *report, const QpsscaleGroup *group)
 {
 	const QsTarget *target = &group->target;
 	const QsCapacity *capacity = &target->capacity;
 
 	if (!capacity->known)
 	{
-		add_error(report, "capacity", "the scaling group cannot be read",
+		qpsscale_report_error(report, "capacity", "the scaling group cannot be read",
 				  &target->capacity_error);
 		return;
 	}
 	if (capacity->desired == QS_UNKNOWN)
-		add_row(report, "capacity", "warn",
+		qpsscale_report(report, "capacity", "warn",
 				psprintf("the expected number of instances is not in use; %d instances exist",
 						 capacity->total),
 				"The first action sets it; nothing need be done.");
 	else
-		add_row(report, "capacity", "ok",
+		qpsscale_report(report, "capacity", "ok",
 				psprintf("desired %d, total %d", capacity->desired,
 						 capacity->total), NULL);
 	check_limits(report, group);
 	if (!capacity->active)
-		add_row(report, "state", "fail", "the scaling group is not active",
+		qpsscale_report(report, "state", "fail", "the scaling group is not active",
 				"Enable the scaling group in the cloud.");
 	else if (capacity->scale_out_suspended || capacity->scale_in_suspended)
-		add_row(report, "state", "warn",
+		qpsscale_report(report, "state", "warn",
 				"processes of the scaling group are suspended",
 				psprintf("Resume its processes %s in the cloud.",
 						 group->provider->processes));
 	else
-		add_row(report, "state", "ok", "active", NULL);
+		qpsscale_report(report, "state", "ok", "active", NULL);
 }
 
 static void
-check_load(Report *report, const QpsscaleGroup *group)
+check_load(ValidationReport *report, const QpsscaleGroup *group)
 {
 	const QsTarget *target = &group->target;
 	const QsLoad *load = &target->load;
 
+	if (!(group->policy.target_qps > 0))
+		return;					/* requests do not drive the group */
 	if (target->load_error.class != QS_ERROR_NONE)
-		add_error(report, "load", "the load cannot be read",
+		qpsscale_report_error(report, "load", "the load cannot be read",
 				  &target->load_error);
 	else if (!load->known)
 	{
 		const char *why = group->provider->explain_silence == NULL ? NULL :
 			group->provider->explain_silence(target);
 
-		add_row(report, "load", "warn",
+		qpsscale_report(report, "load", "warn",
 				psprintf("no data for load balancer \"%s\"", group->alb_id),
 				why != NULL ? why :
 				"Normal if it has had no request; else check alb_id and region.");
 	}
 	else
-		add_row(report, "load", "ok",
+		qpsscale_report(report, "load", "ok",
 				psprintf("%.1f requests per second (%d of %d points)",
 						 load->mean_qps, load->points, load->expected_points),
 				NULL);
@@ -223,43 +219,44 @@ check_load(Report *report, const QpsscaleGroup *group)
 
 /* What asking for the load will cost, at the settings of now. */
 static void
-check_cost(Report *report, const QpsscaleGroup *group)
+check_cost(ValidationReport *report, const QpsscaleGroup *group)
 {
 	const QpsscaleSettings *settings = qpsscale_worker_host->settings;
 	double		pause_s = Max(settings->interval_ms / 1000.0,
 							  settings->metric_resolution_s);
 	double		metrics = SECONDS_PER_MONTH / pause_s;
 
-	if (group->provider->metric_price_usd <= 0)
+	if (group->provider->metric_price_usd <= 0 ||
+		!(group->policy.target_qps > 0))
 		return;
-	add_row(report, "cost", "ok",
+	qpsscale_report(report, "cost", "ok",
 			psprintf("the load of the group's balancer costs %.0f metrics a month, about %.2f USD",
 					 metrics, metrics * group->provider->metric_price_usd),
 			"As much again per target group while minutes pass without requests; groups of one load balancer share it.");
 }
 
 static void
-check_permissions(Report *report, const QpsscaleGroup *group)
+check_permissions(ValidationReport *report, const QpsscaleGroup *group)
 {
 	const QsTarget *target = &group->target;
 
 	if (!target->activity.known)
-		add_error(report, "activities", "the scaling activities cannot be read",
+		qpsscale_report_error(report, "activities", "the scaling activities cannot be read",
 				  &target->activity_error);
 	else
-		add_row(report, "activities", "ok", target->activity.in_progress ? "readable; one is in progress" : "readable", NULL);
+		qpsscale_report(report, "activities", "ok", target->activity.in_progress ? "readable; one is in progress" : "readable", NULL);
 	if (target->capacity.in_service == QS_UNKNOWN)
-		add_error(report, "instances", "the instances cannot be read",
+		qpsscale_report_error(report, "instances", "the instances cannot be read",
 				  &target->in_service_error);
 	else
-		add_row(report, "instances", "ok",
+		qpsscale_report(report, "instances", "ok",
 				psprintf("%d in service", target->capacity.in_service), NULL);
 }
 
 List *
 qpsscale_validation_rows(const CycleResult *result, bool *passed)
 {
-	Report		report = {NIL, true};
+	ValidationReport report = {NIL, true};
 
 	for (int i = 0; i < result->snapshot.n_groups; i++)
 	{
@@ -270,10 +267,11 @@ qpsscale_validation_rows(const CycleResult *result, bool *passed)
 			continue;
 		check_capacity(&report, group);
 		check_load(&report, group);
+		qpsscale_validate_signals(&report, group);
 		if (group->target.capacity.known)
 			check_permissions(&report, group);
 		check_cost(&report, group);
-		add_row(&report, "decision", "ok",
+		qpsscale_report(&report, "decision", "ok",
 				psprintf("now: %s, %s", qs_action_name(group->decision.action),
 						 qs_reason_name(group->decision.reason)), NULL);
 	}

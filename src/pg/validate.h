@@ -16,4 +16,24 @@
 extern List *qpsscale_validation_rows(const CycleResult *result,
 									  bool *passed);
 
+/* What is gathered while a group is looked at. */
+typedef struct ValidationReport
+{
+	List	   *rows;
+	bool		passed;
+} ValidationReport;
+
+/* status: ok, warn or fail; hint may be NULL. */
+extern void qpsscale_report(ValidationReport *report, const char *check,
+							const char *status, const char *detail,
+							const char *hint);
+
+/* A row that says fail. */
+extern void qpsscale_report_error(ValidationReport *report, const char *check,
+								  const char *action, const QsError *error);
+
+/* validate_signals.c */
+extern void qpsscale_validate_signals(ValidationReport *report,
+									  const QpsscaleGroup *group);
+
 #endif							/* QPSSCALE_VALIDATE_H */
