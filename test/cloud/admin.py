@@ -7,6 +7,7 @@ truth (also where the API is ordered to lie).
 import json
 from urllib.parse import parse_qs, unquote
 
+import kubernetes_control
 from byteplus import ApiError
 from groups import COUNTS, SETTINGS, is_count
 
@@ -26,6 +27,10 @@ def handle(world, message, body):
         if parts[:1] == ["webhook"]:
             return 200, webhook(world, message, body)
         data = json.loads(body) if body else None
+        if parts[:1] == ["kubernetes"]:
+            return 200, kubernetes_control.handle(
+                world.kubernetes, message.method, parts[1:], query, data,
+                world.now())
         route = ROUTES.get((message.method, parts[0] if parts else "",
                             len(parts)))
         if route is None:

@@ -13,6 +13,7 @@ import time
 import admin
 import aws
 import faults
+import kubernetes
 import sigv4
 from byteplus import ApiError, Request
 from identity import Identity, IdentityRequest
@@ -24,7 +25,8 @@ MAX_CONTROL_BODY = 256 * 1024 * 1024
 
 REASONS = {200: "OK", 302: "Found", 400: "Bad Request", 401: "Unauthorized",
            403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
-           408: "Request Timeout", 413: "Content Too Large",
+           408: "Request Timeout", 409: "Conflict", 410: "Gone", 413: "Content Too Large",
+           415: "Unsupported Media Type", 422: "Unprocessable Entity",
            429: "Too Many Requests",
            431: "Request Header Fields Too Large",
            500: "Internal Server Error", 501: "Not Implemented",
@@ -330,6 +332,8 @@ class Connection(asyncio.Protocol):
             text = json.dumps(reply).encode()
             self.transport.write(self.head(status, len(text)) + text)
             self.exchange_done()
+        elif message.path.startswith(("/api/", "/apis/")):
+            self._kubernetes(message, body)
         elif Identity.action_of(message, body) is not None:
             self._identity(message, body)
         else:
@@ -438,12 +442,39 @@ class Connection(asyncio.Protocol):
                        lambda status, number, code, text: world.identity
                        .refusal(action, code, text))
 
-    def _reply(self, exchange, status, body):
+    def _kubernetes(self, message, body):
+        """A request to the API server; it checks who it is from itself."""
+        if not self.counted:
+            self._count()
+        world = self.server.world
+        now = world.now()
+        cluster = world.kubernetes
+        request = kubernetes.Request(message, body)
+        request.request_id = self.server.request_id(now)
+        exchange = Exchange(self, world.ledger.begin(
+            request, self.id, message.query, body, now))
+        exchange.content_type = "application/json"
+        self.exchange = exchange
+        certificate = self.transport.get_extra_info("peercert")
+
+        def answer():
+            return cluster.answer(request, message, certificate, now)
+
+        fault = world.faults.take(request.facts())
+        if fault is None:
+            self._reply(exchange, *answer())
+            return
+        exchange.entry["fault"] = fault.kind
+        faults.deliver(fault, exchange, lambda: answer()[:2],
+                       lambda status, number, code, text: cluster.refusal(
+                           status, code, text))
+
+    def _reply(self, exchange, status, body, headers=None):
         if self.server.latency:
             exchange.later(self.server.latency,
-                           lambda: exchange.reply(status, body))
+                           lambda: exchange.reply(status, body, headers))
         else:
-            exchange.reply(status, body)
+            exchange.reply(status, body, headers)
 
     def exchange_done(self):
         """Ready for the next request, unless the peer wants to close."""

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A BytePlus cloud on the loopback interface, for tests and the demo.
+"""Clouds on the loopback interface, for tests and the demo.
 
 Prints one line, "listening on ADDRESS:PORT", once it serves; ends on SIGTERM.
 What it does and how it is driven: README.md beside this file.
@@ -34,6 +34,8 @@ def arguments(argv):
     parser.add_argument("--bind", default="127.0.0.1")
     parser.add_argument("--tls-cert")
     parser.add_argument("--tls-key")
+    parser.add_argument("--client-ca",
+                        help="whose certificates clients may show")
     parser.add_argument("--access-key", default="AKLTEMULATOR")
     parser.add_argument("--secret-key", default="EmulatorSecret")
     parser.add_argument("--session-token")
@@ -62,6 +64,9 @@ def tls_context(args):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(args.tls_cert, args.tls_key)
+    if args.client_ca:
+        context.load_verify_locations(args.client_ca)
+        context.verify_mode = ssl.CERT_OPTIONAL
     context.set_alpn_protocols(["http/1.1"])
     return context
 

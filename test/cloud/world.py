@@ -9,6 +9,7 @@ from byteplus import Api
 from faults import FaultList
 from groups import Group, GroupStore
 from identity import Identity
+from kubernetes import Cluster
 from traffic import Traffic
 
 MAX_LOG_ENTRIES = 20000         # some 4 kB each at most
@@ -197,6 +198,7 @@ class World:
         self.api = Api(self)
         self.aws = aws.Api(self)
         self.identity = Identity()
+        self.kubernetes = Cluster(boot_delay)
         self.limiters = {}
         self.reset()
 
@@ -205,6 +207,7 @@ class World:
         self.groups = GroupStore()
         self.traffic = Traffic()
         self.identity.reset()
+        self.kubernetes.reset()
         self.faults.clear()
         self.ledger.clear()
         self.options = {name: (spec[1] if isinstance(spec[0], type)

@@ -24,7 +24,7 @@ use JSON::PP;
 use QpsscaleChild;
 
 # Options that are passed on to the emulator as --name VALUE.
-my @OPTIONS = qw(port bind tls_cert tls_key access_key secret_key
+my @OPTIONS = qw(port bind tls_cert tls_key client_ca access_key secret_key
   session_token boot_delay latency_ms compress load log seed);
 
 # Starts an emulator.  Beside its options: python, emulator (paths), stderr
@@ -211,6 +211,13 @@ sub log
 
 # POSTs that arrived at webhook_url.
 sub webhooks { return $_[0]->control('GET', 'webhook')->{entries}; }
+
+# A call to the cluster of Kubernetes; see cloud/kubernetes_control.py.
+sub kubernetes
+{
+	my ($self, $method, $path, $data) = @_;
+	return $self->control($method, "kubernetes/$path", $data);
+}
 
 sub set_clock
 {
