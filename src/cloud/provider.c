@@ -11,6 +11,7 @@
 static const QsProvider *const providers[] = {
 	&qs_provider_byteplus,
 	&qs_provider_aws,
+	&qs_provider_kubernetes,
 };
 
 const char *

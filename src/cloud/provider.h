@@ -213,12 +213,14 @@ typedef struct QsProvider
 	/* For people: why an observed load has no data, NULL if that is open; the
 	 * member is NULL where the cloud says nothing about it. */
 	const char *(*explain_silence) (const QsTarget *target);
-	const char *processes;		/* whose suspension stops scaling */
+	const char *processes;		/* whose suspension stops scaling; NULL: a
+								 * rollout is paused as a whole */
 	double		metric_price_usd;	/* of asking for one metric, 0 = none known */
 } QsProvider;
 
 extern const QsProvider qs_provider_byteplus;
 extern const QsProvider qs_provider_aws;
+extern const QsProvider qs_provider_kubernetes;
 
 /* NULL when there is none of that name. */
 extern const QsProvider *qs_provider_by_name(const char *name);

@@ -208,6 +208,8 @@ qs_first_blocker(const QsPolicy *policy, const QsCapacity *capacity,
 		return QS_REASON_ASG_NOT_ACTIVE;
 	if (up ? capacity->scale_out_suspended : capacity->scale_in_suspended)
 		return QS_REASON_ASG_PROCESS_SUSPENDED;
+	if (activity->asked && activity->known && activity->rival)
+		return QS_REASON_OTHER_AUTOSCALER;
 	if (scaling_in_progress(policy, activity, history, wanted))
 		return QS_REASON_SCALING_IN_PROGRESS;
 

@@ -98,6 +98,7 @@ typedef enum QsReason
 										 * activities cannot be read */
 	QS_REASON_ASG_NOT_ACTIVE,	/* asg_not_active */
 	QS_REASON_ASG_PROCESS_SUSPENDED,	/* asg_process_suspended */
+	QS_REASON_OTHER_AUTOSCALER, /* other_autoscaler: on the same object */
 	QS_REASON_SUSPENDED,		/* suspended: by an operator */
 	QS_REASON_CIRCUIT_OPEN,		/* circuit_open */
 	QS_REASON_STOCK_OUT,		/* stock_out: accepted growth brought nothing */
@@ -240,6 +241,7 @@ typedef struct QsCloudActivity
 	int64_t		newest_at;		/* begin of the newest one, not for decide() */
 	char		newest_category[32];	/* what the cloud says it was caused by;
 										 * empty where it says nothing */
+	bool		rival;			/* another autoscaler writes the same number */
 } QsCloudActivity;
 
 typedef struct QsRecommendation

@@ -148,6 +148,7 @@ qs_error_class_name(QsErrorClass class)
 		[QS_ERROR_TERMINAL] = "terminal",
 		[QS_ERROR_MALFORMED] = "malformed",
 		[QS_ERROR_RESOURCES] = "resources",
+		[QS_ERROR_CONFLICT] = "conflict",
 	};
 	size_t		i = (size_t) class;
 

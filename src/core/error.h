@@ -21,7 +21,9 @@ typedef enum QsErrorClass
 	QS_ERROR_CREDENTIAL,		/* refresh the credentials once, then terminal */
 	QS_ERROR_TERMINAL,			/* the same call will fail again */
 	QS_ERROR_MALFORMED,			/* the reply cannot be understood */
-	QS_ERROR_RESOURCES			/* our own memory, descriptors or limits */
+	QS_ERROR_RESOURCES,			/* our own memory, descriptors or limits */
+	QS_ERROR_CONFLICT			/* a write met a newer version of its object:
+								 * read it again and decide anew */
 } QsErrorClass;
 
 typedef struct QsError

@@ -197,6 +197,12 @@ static const ReasonText reasons[QS_REASON_COUNT] = {
 		"The scaling group's process for this direction is suspended in the"
 		" cloud; resume it there."
 	},
+	[QS_REASON_OTHER_AUTOSCALER] = {
+		"other_autoscaler",
+		"Another autoscaler, in Kubernetes a HorizontalPodAutoscaler, scales"
+		" the same object, and two would fight for it; delete it, or disable"
+		" this group."
+	},
 	[QS_REASON_SUSPENDED] = {
 		"suspended",
 		"An operator suspended scaling in this direction, or somebody else"
