@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "pg/crash_points.h"
 #include "pg/account_index.h"
+#include "pg/conflict.h"
 #include "pg/cycle.h"
 #include "pg/explain.h"
 #include "pg/intervention.h"
@@ -155,7 +156,9 @@ decided(Cycle *cycle, QpsscaleGroup *group)
 	localize_error(&target->in_service_error);
 	note_error(group, "capacity", &target->capacity_error);
 	note_error(group, "load", &target->load_error);
-	note_error(group, "activities", &target->activity_error);
+	/* what may not be listed does not stop a group; validate tells */
+	if (!target->activity.known || target->activity.rival)
+		note_error(group, "activities", &target->activity_error);
 	note_error(group, "in_service", &target->in_service_error);
 	for (int i = 0; i < group->n_signals; i++)
 	{
@@ -308,6 +311,24 @@ act(Cycle *cycle, QpsscaleGroup *group)
 	}
 }
 
+/* The call has been answered, or its object has been read once more. */
+static void
+go_on_acting(Cycle *cycle, QpsscaleGroup *group)
+{
+	if (group->rereading)
+	{
+		if (qpsscale_conflict_decide_again(group, cycle->settings, decide))
+			act(cycle, group);
+		else
+			acted(cycle, group);
+	}
+	else if (!qpsscale_conflict_read_again(&cycle->observer, group))
+		acted(cycle, group);
+	else if (group->rereading &&
+			 group->pending[QS_CALL_CAPACITY] == 0)
+		go_on_acting(cycle, group);
+}
+
 static void
 ready(void *context, QpsscaleGroup *group)
 {
@@ -320,7 +341,7 @@ ready(void *context, QpsscaleGroup *group)
 			consider(cycle, group);
 			break;
 		case STAGE_ACTING:
-			acted(cycle, group);
+			go_on_acting(cycle, group);
 			break;
 		default:
 			break;

@@ -201,6 +201,8 @@ typedef struct QpsscaleGroup
 	bool		asked_vetoes;
 	bool		load_reused;	/* not asked again: nothing newer published */
 	bool		set_sent;		/* the changing call may have left us */
+	bool		met_conflict;	/* it was refused; see conflict.h */
+	bool		rereading;
 	QsDecision	decision;
 	TimestampTz decided_at;
 	const char *error_source;	/* NULL = no error in this cycle */

@@ -74,7 +74,9 @@ is_ready(const QpsscaleGroup *group)
 				pending[QS_CALL_ACTIVITIES] == 0 &&
 				pending[QS_CALL_SIGNAL] == 0;
 		case STAGE_ACTING:
-			return pending[QS_CALL_SET_CAPACITY] == 0;
+			return pending[QS_CALL_SET_CAPACITY] == 0 &&
+				!(group->rereading && pending[QS_CALL_CAPACITY] > 0 &&
+				  !group->target.capacity.known);
 		default:
 			return false;
 	}
@@ -606,6 +608,30 @@ qpsscale_set_capacity(Observer *observer, QpsscaleGroup *group, int desired)
 											 &group->target, desired,
 											 now_us(), &error),
 			   &group->target.set_error, &error);
+}
+
+void
+qpsscale_read_again(Observer *observer, QpsscaleGroup *group)
+{
+	QsTarget   *target = &group->target;
+	QsCloudActivity activity = target->activity;
+	QsTarget  **targets = palloc(sizeof(*targets));
+	QsBatch    *batch = palloc(sizeof(*batch));
+	QsCallList	calls = {0};
+	QsError		error;
+
+	*batch = *group->batch;
+	*targets = target;
+	batch->targets = targets;
+	batch->n_targets = 1;
+	target->alb_id = NULL;		/* the load stays as it is */
+	qs_error_clear(&error);
+	if (!group->provider->observe(observer->arena, batch,
+								  observer->metric_period_s, now_us(),
+								  &calls, &error))
+		target->capacity_error = error;
+	target->activity = activity;
+	submit_all(observer, &calls, group->provider, group->account);
 }
 
 static bool

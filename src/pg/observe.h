@@ -46,6 +46,9 @@ extern void qpsscale_ask_activities(Observer *observer, QpsscaleGroup *group);
 extern void qpsscale_set_capacity(Observer *observer, QpsscaleGroup *group,
 								  int desired);
 
+/* The capacity alone, once more; ready when group.rereading and it has come. */
+extern void qpsscale_read_again(Observer *observer, QpsscaleGroup *group);
+
 /* Takes what net has finished; calls ready(). */
 extern void qpsscale_observe_collect(Observer *observer);
 
