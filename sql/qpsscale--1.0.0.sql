@@ -25,7 +25,8 @@ CREATE TABLE qpsscale.resource_groups (
 	uuid uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid() UNIQUE,
 	name text NOT NULL UNIQUE CHECK (name <> ''),
 	provider text NOT NULL DEFAULT 'byteplus'
-		CHECK (provider = 'byteplus' OR provider = 'aws' OR provider = 'sql'),
+		CHECK (provider = 'byteplus' OR provider = 'aws'
+			   OR provider = 'kubernetes' OR provider = 'sql'),
 	account text CHECK (account <> ''),
 	kind text CHECK (kind <> ''),
 	alb_id text CHECK (alb_id <> ''),
@@ -133,6 +134,24 @@ CREATE TABLE qpsscale.resource_groups (
 				   AND region IS NULL)),
 	CONSTRAINT resource_groups_sql_needs_limits
 		CHECK (provider <> 'sql'
+			   OR (min_instances IS NOT NULL AND max_instances IS NOT NULL)),
+	-- what kubectl calls RESOURCE.VERSION.GROUP; apps has words of its own, as
+	-- one object under two names would have two live groups
+	CONSTRAINT resource_groups_kubernetes_kind
+		CHECK (provider <> 'kubernetes'
+			   OR (kind IS NOT NULL
+				   AND kind ~ '^(Deployment|StatefulSet|ReplicaSet|[a-z0-9]([-a-z0-9]*[a-z0-9])?\.[a-z0-9]+\.[a-z0-9]([-.a-z0-9]*[a-z0-9])?)$'
+				   AND kind !~ '\.apps$')),
+	CONSTRAINT resource_groups_kubernetes_asg_id
+		CHECK (provider <> 'kubernetes'
+			   OR asg_id ~ '^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$'),
+	CONSTRAINT resource_groups_kubernetes_has_no_region
+		CHECK (provider <> 'kubernetes' OR region IS NULL),
+	CONSTRAINT resource_groups_kubernetes_has_no_balancer
+		CHECK (provider <> 'kubernetes' OR alb_id IS NULL),
+	-- no cloud bounds them
+	CONSTRAINT resource_groups_kubernetes_needs_limits
+		CHECK (provider <> 'kubernetes'
 			   OR (min_instances IS NOT NULL AND max_instances IS NOT NULL))
 );
 
@@ -150,12 +169,12 @@ COMMENT ON TABLE qpsscale.resource_groups IS
 COMMENT ON COLUMN qpsscale.resource_groups.id IS 'number of the group, as the functions take it';
 COMMENT ON COLUMN qpsscale.resource_groups.uuid IS 'identity for programs outside the database: resource_id';
 COMMENT ON COLUMN qpsscale.resource_groups.name IS 'unique name for people; made from asg_id when left out';
-COMMENT ON COLUMN qpsscale.resource_groups.provider IS 'which cloud it is: byteplus or aws; sql: no cloud, but functions of the owner';
+COMMENT ON COLUMN qpsscale.resource_groups.provider IS 'which cloud it is: byteplus, aws or kubernetes; sql: no cloud, but functions of the owner';
 COMMENT ON COLUMN qpsscale.resource_groups.account IS 'foreign server of the wrapper qpsscale; NULL = the credentials in the server''s environment';
-COMMENT ON COLUMN qpsscale.resource_groups.kind IS 'kind of the scaled object where a provider knows several; NULL for byteplus and aws';
+COMMENT ON COLUMN qpsscale.resource_groups.kind IS 'kind of the scaled object: of kubernetes Deployment (the default), StatefulSet, ReplicaSet, or PLURAL.VERSION.GROUP of another resource; NULL for byteplus and aws';
 COMMENT ON COLUMN qpsscale.resource_groups.alb_id IS 'load balancer whose requests per second are the load; for aws the end of its ARN, app/NAME/ID';
-COMMENT ON COLUMN qpsscale.resource_groups.asg_id IS 'scaling group whose desired capacity is set; for aws its name, for sql what the functions call it';
-COMMENT ON COLUMN qpsscale.resource_groups.region IS 'cloud region; NULL = the account''s, for aws that of the server''s environment, or else qpsscale.region';
+COMMENT ON COLUMN qpsscale.resource_groups.asg_id IS 'scaling group whose desired capacity is set; for aws its name, for kubernetes NAMESPACE/NAME of the object, for sql what the functions call it';
+COMMENT ON COLUMN qpsscale.resource_groups.region IS 'cloud region; NULL = the account''s, for aws that of the server''s environment, or else qpsscale.region; kubernetes has none';
 COMMENT ON COLUMN qpsscale.resource_groups.get_capacity IS 'for sql: function of (text), called with asg_id, that tells how many there are';
 COMMENT ON COLUMN qpsscale.resource_groups.set_capacity IS 'for sql: function of (text, integer), called with asg_id and the number that is wanted';
 COMMENT ON COLUMN qpsscale.resource_groups.mode IS 'dynamic: ceil(QPS / target_qps) instances; static: one instance more or less by the thresholds';
@@ -164,8 +183,8 @@ COMMENT ON COLUMN qpsscale.resource_groups.target_cpu IS 'use of CPU that the gr
 COMMENT ON COLUMN qpsscale.resource_groups.target_memory IS 'use of memory that the group should have, in percent: built-in signal memory; NULL = none';
 COMMENT ON COLUMN qpsscale.resource_groups.up_threshold IS 'static mode: grow while an instance serves more than this share of target_qps';
 COMMENT ON COLUMN qpsscale.resource_groups.down_threshold IS 'static mode: shrink while an instance serves less than this share of target_qps';
-COMMENT ON COLUMN qpsscale.resource_groups.min_instances IS 'own lower limit beside the cloud''s; NULL = none; for sql 1 when left out';
-COMMENT ON COLUMN qpsscale.resource_groups.max_instances IS 'own upper limit beside the cloud''s; NULL = none';
+COMMENT ON COLUMN qpsscale.resource_groups.min_instances IS 'own lower limit beside the cloud''s; NULL = none; for kubernetes and sql 1 when left out';
+COMMENT ON COLUMN qpsscale.resource_groups.max_instances IS 'own upper limit beside the cloud''s; NULL = none, which kubernetes and sql do not allow';
 COMMENT ON COLUMN qpsscale.resource_groups.max_scale_up_per_action IS 'instances one action may add; 0 = no cap';
 COMMENT ON COLUMN qpsscale.resource_groups.max_scale_down_per_action IS 'instances one action may remove; 0 = no cap';
 COMMENT ON COLUMN qpsscale.resource_groups.max_scale_down_percent IS 'share of the desired capacity one action may remove, in percent; 0 = no cap';
@@ -827,6 +846,10 @@ BEGIN
 			NEW.name := NEW.asg_id || '-' || NEW.id;
 		END IF;
 	END IF;
+	IF TG_OP = 'INSERT' AND NEW.provider = 'kubernetes' THEN
+		NEW.kind := COALESCE(NEW.kind, 'Deployment');
+		NEW.min_instances := COALESCE(NEW.min_instances, 1);
+	END IF;
 
 	IF TG_OP = 'UPDATE' AND NEW.id <> OLD.id THEN
 		RAISE EXCEPTION 'the id of a resource group cannot be changed'
@@ -871,7 +894,8 @@ BEGIN
 	 * A scaling group is scaled by one owner, others do not even watch it.
 	 * Identifiers of BytePlus are unique over accounts and regions, and two
 	 * accounts, or none and one, may be the same to the cloud: so neither is
-	 * compared.  AWS' are names, which every region may use anew.  The lock makes two who come at once see each other;
+	 * compared.  AWS' are names, which every region may use anew; Kubernetes'
+	 * are anew in each cluster, where the account's own rights hold.  The lock makes two who come at once see each other;
 	 * superusers, whom nothing is refused, do not wait for each other.
 	 */
 	IF NOT restored
@@ -893,6 +917,8 @@ BEGIN
 			AND g.kind IS NOT DISTINCT FROM NEW.kind
 			AND (NEW.provider <> 'aws'
 				 OR (g.region <> NEW.region) IS NOT TRUE)
+			AND (NEW.provider <> 'kubernetes'
+				 OR g.account IS NOT DISTINCT FROM NEW.account)
 			AND g.id <> NEW.id
 			AND NOT qpsscale.may_act(CURRENT_USER, g.owner)
 		LIMIT 1;

@@ -69,7 +69,7 @@ hint_for(const QsError *error)
 	/* CloudWatch refuses with 400 */
 	if (error->http_status == 403 ||
 		strncmp(error->code, "AccessDenied", 12) == 0)
-		return "Give the access key the permission that the message names.";
+		return "Give the account the permission that the message names.";
 	return "Check ids, region and permissions of the access key.";
 }
 
@@ -123,6 +123,9 @@ check_account(ValidationReport *report, const QpsscaleGroup *group)
 		return true;
 	}
 	qpsscale_report(report, "account", "ok",
+			group->provider->has_no_regions ?
+			psprintf("credentials of %s found, for %s", name,
+					 group->account->cloud.endpoint) :
 			psprintf("credentials of %s found, region %s", name,
 					 group->target.region), NULL);
 	return true;
@@ -134,7 +137,11 @@ check_limits(ValidationReport *report, const QpsscaleGroup *group)
 	const QsCapacity *capacity = &group->target.capacity;
 	const QsPolicy *policy = &group->policy;
 
-	if (capacity->min == capacity->max)
+	if (capacity->min == 0 && capacity->max == QS_MAX_INSTANCES)
+		qpsscale_report(report, "limits", "ok",
+				psprintf("the group's own, %d..%d: nothing else bounds it",
+						 policy->min_instances, policy->max_instances), NULL);
+	else if (capacity->min == capacity->max)
 		qpsscale_report(report, "limits", "warn",
 				psprintf("the cloud's minimum and maximum are both %d: nothing can be scaled",
 						 capacity->min),
@@ -178,6 +185,9 @@ check_capacity(ValidationReport *report, const QpsscaleGroup *group)
 	if (!capacity->active)
 		qpsscale_report(report, "state", "fail", "the scaling group is not active",
 				"Enable the scaling group in the cloud.");
+	else if (capacity->scale_out_suspended && group->provider->processes == NULL)
+		qpsscale_report(report, "state", "warn", "its rollout is paused",
+				"Resume it: kubectl rollout resume.");
 	else if (capacity->scale_out_suspended || capacity->scale_in_suspended)
 		qpsscale_report(report, "state", "warn",
 				"processes of the scaling group are suspended",
@@ -243,6 +253,15 @@ check_permissions(ValidationReport *report, const QpsscaleGroup *group)
 	if (!target->activity.known)
 		qpsscale_report_error(report, "activities", "the scaling activities cannot be read",
 				  &target->activity_error);
+	else if (target->activity.rival)
+		qpsscale_report(report, "activities", "fail", target->activity_error.message,
+				"Delete it, or disable this group: two autoscalers would fight for the object.");
+	else if (target->activity_error.class != QS_ERROR_NONE)
+		qpsscale_report(report, "activities", "warn",
+				psprintf("another autoscaler on the object would not be noticed: %s: %s",
+						 target->activity_error.code,
+						 target->activity_error.message),
+				"The group scales all the same.");
 	else
 		qpsscale_report(report, "activities", "ok", target->activity.in_progress ? "readable; one is in progress" : "readable", NULL);
 	if (target->capacity.in_service == QS_UNKNOWN)
