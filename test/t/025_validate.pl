@@ -72,7 +72,7 @@ foreach my $case (
 	[ 'load', 'GetMetricData', { status => 429, code => 'Throttling' },
 		qr/The cloud limits this account/, 'throttling' ],
 	[ 'load', 'GetMetricData', { status => 403, code => 'AccessDenied' },
-		qr/Give the access key the permission/, 'a missing permission' ],
+		qr/Give the account the permission/, 'a missing permission' ],
 	[ 'load', 'GetMetricData', { kind => 'html' },
 		qr/The reply is not what the API documents/, 'a page of a proxy' ],
 	[ 'capacity', 'DescribeScalingGroups', { status => 403,
