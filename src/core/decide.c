@@ -3,11 +3,12 @@
  *		The order of thought of decide(): from load and capacity to an action
  *		and its explanation.
  *
- * The steps are: what the capacity is and may be; whether the load can be
- * believed; how many instances that takes; whether to go there now (data,
- * stabilization window, suspicious drop); how far one action may go; what
- * forbids it; whether it is a dry run.  The first thing that holds an action
- * back is the reason that is reported.
+ * The steps are: what the capacity is and may be; what requests and further
+ * signals propose, each as far as it can be believed, of which the highest
+ * wins; whether to go there now (data, stabilization window, suspicious drop,
+ * projection, confirmation); how far one action may go; what forbids it;
+ * whether it is a dry run.  The first thing that holds an action back is the
+ * reason that is reported.
  *
  * Two rules stand above the steps.  Missing, stale or partial data never
  * shrinks a group.  A group below its lower limit is raised to it whatever
@@ -19,161 +20,21 @@
 
 #include <string.h>
 
-/*
- * A mean over data points is a float sum: 3 times 50 may come as
- * 150.00000001.  A quotient that exceeds an integer by less than this share
- * is taken for the integer, or such noise would cost one instance.
- */
-#define ROUNDING_SHARE	1e-9
-
-/* More than any balancer serves; a counter that wrapped is near 1.8e19. */
-#define ABSURD_QPS		1e15
-
-typedef struct Thought
-{
-	const QsPolicy *policy;
-	const QsLoad *load;
-	const QsCapacity *capacity;
-	const QsCloudActivity *activity;
-	const QsHistory *history;
-	int64_t		now;
-	QsLimits	limits;
-	QsDecision *decision;
-
-	int			target;			/* where to go, within the limits */
-	QsReason	reason;			/* of going there, or of staying */
-	QsReason	hold;			/* the first that holds it back, so far */
-	int64_t		hold_until;
-	bool		ask_in_service;
-	bool		held;			/* target is an operator's number */
-} Thought;
-
-static bool
-is_qps(double qps)
-{
-	/* NaN fails both comparisons */
-	return qps >= 0 && qps <= ABSURD_QPS;
-}
-
-static bool
-is_positive(double x)
-{
-	return __builtin_isfinite(x) && x > 0;
-}
-
-/* The table's CHECKs forbid all this; a row may predate them. */
-static bool
-policy_usable(const QsPolicy *policy)
-{
-	if (!is_positive(policy->target_qps))
-		return false;
-	if (policy->mode == QS_MODE_DYNAMIC)
-		return true;
-	return policy->mode == QS_MODE_STATIC &&
-		is_positive(policy->up_threshold) &&
-		__builtin_isfinite(policy->down_threshold) &&
-		policy->down_threshold >= 0;
-}
-
-/*
- * How far the load can be believed: METRICS_UNAVAILABLE (not at all),
- * METRICS_STALE (likewise), METRICS_PARTIAL (for growing), or QS_NO_REASON.
- * One bucket may be missing, because the newest is often published late.
- */
-static QsReason
-judge_load(const QsLoad *load, const QsPolicy *policy, int64_t now)
-{
-	if (!load->known || !is_qps(load->mean_qps))
-		return QS_REASON_METRICS_UNAVAILABLE;
-	if (load->expected_points > 0 && load->points <= 0)
-		return QS_REASON_METRICS_UNAVAILABLE;
-	if (policy->max_load_age_us > 0 &&
-		(load->newest_end_us == QS_NEVER ||
-		 load->newest_end_us < qs_time_subtract(now, policy->max_load_age_us)))
-		return QS_REASON_METRICS_STALE;
-	if (load->expected_points > 0 && load->points < load->expected_points - 1)
-		return QS_REASON_METRICS_PARTIAL;
-	return QS_NO_REASON;
-}
-
-/* ceil(load / target): the formula.  Any load at all takes one instance. */
-static int
-optimal_instances(double load, double target)
-{
-	double		quotient = load / target;
-	int			instances;
-
-	if (!(load > 0))
-		return 0;
-	if (!(quotient < QS_MAX_INSTANCES))
-		return QS_MAX_INSTANCES;
-	quotient -= quotient * ROUNDING_SHARE;
-	instances = (int) quotient;
-	if (instances < quotient)
-		instances++;
-	return instances > 0 ? instances : 1;
-}
-
-/*
- * Static mode: one step when the load per instance leaves the band between
- * the thresholds.  From zero there is no load per instance, and any load
- * takes the first step: 0 / 0 taken for "below" never woke a group (B14).
- */
-static int
-step_by_threshold(double load, int base, const QsPolicy *policy)
-{
-	double		up = policy->target_qps * policy->up_threshold;
-	double		down = policy->target_qps * policy->down_threshold;
-	double		per_instance;
-
-	if (base == 0)
-		return load > 0 ? 1 : 0;
-	per_instance = load / base;
-	if (per_instance > up * (1 + ROUNDING_SHARE))
-		return base + 1;
-	if (per_instance < down * (1 - ROUNDING_SHARE))
-		return base - 1;
-	return base;
-}
-
-static int
-propose(const Thought *t, double load)
-{
-	if (t->policy->mode == QS_MODE_STATIC)
-		return step_by_threshold(load, t->decision->base, t->policy);
-	return optimal_instances(load, t->policy->target_qps);
-}
-
-static void
-add_proposal(QsDecision *decision, const char *source, double load,
-			 double target, int instances)
-{
-	QsProposal *proposal;
-
-	if (decision->n_proposals >= QS_MAX_PROPOSALS)
-		return;
-	proposal = &decision->proposals[decision->n_proposals++];
-	proposal->source = source;
-	proposal->load = load;
-	proposal->target = target;
-	proposal->instances = instances;
-}
-
 /* A limit that moves the group whatever the load wins over the load. */
 static void
-win_by_limit(Thought *t, QsReason reason)
+win_by_limit(QsThought *t, QsReason reason)
 {
 	QsDecision *decision = t->decision;
 	int			limit = reason == QS_REASON_BELOW_LIMIT ?
 		t->limits.lower : t->limits.upper;
 
-	add_proposal(decision, "limit", decision->base, limit, limit);
+	qs_decision_add_proposal(decision, "limit", decision->base, limit, limit);
 	decision->winner = "limit";
 	t->reason = reason;
 }
 
 static void
-hold(Thought *t, QsReason reason, int64_t until)
+hold(QsThought *t, QsReason reason, int64_t until)
 {
 	if (t->hold != QS_NO_REASON)
 		return;
@@ -186,11 +47,12 @@ hold(Thought *t, QsReason reason, int64_t until)
  * words where the cloud's limits hold the group, ours where its own do.
  */
 static QsReason
-reason_to_stay(const Thought *t, int proposed, const QsCut *cut)
+reason_to_stay(const QsThought *t, int proposed, const QsCut *cut,
+			   bool by_threshold)
 {
 	int			base = t->decision->base;
 
-	if (t->policy->mode == QS_MODE_STATIC)
+	if (by_threshold)
 	{
 		if (proposed == base)
 			return QS_REASON_QPS_WITHIN_THRESHOLDS;
@@ -209,196 +71,332 @@ reason_to_stay(const Thought *t, int proposed, const QsCut *cut)
 		QS_REASON_AT_POLICY_MAX;
 }
 
-/*
- * Is the load per instance so near to the target that this direction holds?
- * Dynamic mode only: in static mode the thresholds are the band.
- */
-static bool
-within_tolerance(const Thought *t, double load)
+/* The highest of what all drivers propose. */
+typedef struct Best
 {
-	const QsPolicy *policy = t->policy;
-	const QsDecision *decision = t->decision;
-	double		per_instance;
+	int			instances;
+	int			recommended;	/* to be remembered */
+	const char *source;
+	int64_t		data_at;
+	bool		by_signal;		/* a further signal or its fallback */
+	bool		by_threshold;	/* static mode, and not by a signal */
+	bool		tolerated;		/* the size stays, though the load would have
+								 * another */
+} Best;
 
-	if (policy->mode != QS_MODE_DYNAMIC || decision->base == 0)
-		return false;
-	per_instance = load / decision->base;
-	if (decision->optimal > decision->base)
-		return policy->scale_up_tolerance > 0 &&
-			per_instance <= policy->target_qps *
-			(1 + policy->scale_up_tolerance) * (1 + ROUNDING_SHARE);
-	return policy->scale_down_tolerance > 0 &&
-		per_instance >= policy->target_qps *
-		(1 - policy->scale_down_tolerance) * (1 - ROUNDING_SHARE);
+/*
+ * Requests come first where others propose the same.  What they propose
+ * counts for what it would do: near enough to the target, that is to stay.
+ */
+static void
+choose(const QsThought *t, const QsLoadProposal *qps,
+	   const QsSignalsAdvice *advice, Best *best)
+{
+	int			signals = advice->instances;
+	bool		fallback = advice->fallback > signals;
+
+	if (fallback)
+		signals = advice->fallback;
+	memset(best, 0, sizeof(*best));
+	best->by_signal = qps == NULL ||
+		signals > (qps->tolerated ? t->decision->base : qps->instances);
+	if (best->by_signal)
+	{
+		best->instances = signals;
+		best->source = fallback ? advice->fallback_source : advice->source;
+		best->data_at = fallback ? QS_NEVER : advice->data_at;
+		best->tolerated = !fallback && advice->tolerated;
+	}
+	else
+	{
+		best->instances = qps->instances;
+		best->source = qps->source;
+		best->data_at = t->load->newest_end_us;
+		best->tolerated = qps->tolerated;
+		best->by_threshold = t->policy->mode == QS_MODE_STATIC;
+	}
+	best->recommended = qs_limits_apply(&t->limits, signals > 0 ? signals : 0,
+										NULL, NULL);
+	if (qps != NULL && (signals < 0 || qps->recommended > best->recommended))
+		best->recommended = qps->recommended;
 }
 
 static void
-grow(Thought *t, int proposed)
+grow(QsThought *t, const Best *best)
 {
 	t->decision->wanted = QS_ACTION_SCALE_UP;
-	if (t->decision->base < t->limits.lower && proposed < t->limits.lower)
+	if (t->decision->base < t->limits.lower &&
+		best->instances < t->limits.lower)
 		win_by_limit(t, QS_REASON_BELOW_LIMIT);
-	else if (t->policy->mode == QS_MODE_STATIC)
+	else if (best->by_threshold)
 		t->reason = QS_REASON_QPS_ABOVE_THRESHOLD;
 	else
 		t->reason = QS_REASON_DYNAMIC_SCALE_UP;
 }
 
 /*
- * Shrink to the largest recent recommendation, unless the data is partial or
- * the drop suspicious.  The window never keeps a group above its upper
- * limit: what was recommended under older limits is bounded by today's.
+ * Shrink no further than to the largest recent recommendation.  The window
+ * never keeps a group above its upper limit: what was recommended under older
+ * limits is bounded by today's.
  */
 static void
-shrink(Thought *t, int proposed, QsReason data)
+heed_window(QsThought *t)
 {
 	QsDecision *decision = t->decision;
 	int			base = decision->base;
 	int			maximum = qs_window_maximum(decision);
-	int64_t		drop_until;
-	QsDropVerdict drop;
+	int			to;
 
-	decision->wanted = QS_ACTION_SCALE_DOWN;
 	if (maximum > t->limits.upper)
 		maximum = t->limits.upper;
-	if (maximum > t->target)
-	{
-		int			to = maximum < base ? maximum : base;
+	if (maximum <= t->target)
+		return;
+	to = maximum < base ? maximum : base;
+	qs_decision_add_clamp(decision, "stabilization_window", maximum,
+						  t->target, to);
+	t->target = to;
+}
 
-		qs_decision_add_clamp(decision, "stabilization_window", maximum,
-							  t->target, to);
-		t->target = to;
-	}
+/* Nor to where the same load would order back what was let go. */
+static void
+heed_projection(QsThought *t)
+{
+	int			to = qs_load_projection(t->policy, t->load, &t->limits,
+										t->target, t->decision->base);
 
+	if (to == t->target)
+		return;
+	qs_decision_add_clamp(t->decision, "scale_out_projection", to, t->target,
+						  to);
+	t->target = to;
+	if (to == t->decision->base)
+		hold(t, QS_REASON_WOULD_SCALE_OUT_AGAIN, QS_NEVER);
+}
+
+/*
+ * A fall of requests that is not to be believed yet.  It is judged on
+ * complete data only; what was recorded is carried over till then.
+ */
+static void
+heed_suspicion(QsThought *t)
+{
+	QsDecision *decision = t->decision;
+	int64_t		until;
+	QsDropVerdict drop = qs_drop_verdict(t->policy, t->load, t->capacity,
+										 t->activity, t->history, t->now,
+										 &decision->drop_seen_at, &until);
+
+	if (drop == QS_DROP_HOLD)
+		hold(t, QS_REASON_SUSPICIOUS_DROP, until);
+	t->ask_in_service = drop == QS_DROP_ASK;
+}
+
+/* Without complete data of all that must be known, not at all. */
+static void
+shrink(QsThought *t, const Best *best, bool knows_qps, QsReason data,
+	   const QsSignalsAdvice *advice)
+{
+	QsDecision *decision = t->decision;
+	int			base = decision->base;
+
+	decision->wanted = QS_ACTION_SCALE_DOWN;
+	heed_window(t);
 	if (base > t->limits.upper && t->target == t->limits.upper &&
-		proposed != t->limits.upper)
+		best->instances != t->limits.upper)
 		win_by_limit(t, QS_REASON_ABOVE_LIMIT);
-	else if (t->policy->mode == QS_MODE_STATIC)
+	else if (best->by_threshold)
 		t->reason = QS_REASON_QPS_BELOW_THRESHOLD;
 	else
 		t->reason = QS_REASON_DYNAMIC_SCALE_DOWN;
 
 	if (data != QS_NO_REASON)
-	{
-		/* carried over; a drop is judged on complete data only */
 		hold(t, data, QS_NEVER);
-		return;
-	}
-	drop = qs_drop_verdict(t->policy, t->load, t->capacity, t->activity,
-						   t->history, t->now, &decision->drop_seen_at,
-						   &drop_until);
+	if (advice->hold != QS_NO_REASON)
+		hold(t, advice->hold, advice->hold_until);
 	if (t->target == base)
 		hold(t, QS_REASON_STABILIZING,
 			 qs_window_holds_until(decision, t->policy->scale_down_window_us,
 								   base));
-	if (drop == QS_DROP_HOLD)
-		hold(t, QS_REASON_SUSPICIOUS_DROP, drop_until);
-	t->ask_in_service = drop == QS_DROP_ASK;
+	if (knows_qps && data == QS_NO_REASON)
+		heed_suspicion(t);
+	if (knows_qps && t->reason != QS_REASON_ABOVE_LIMIT && t->target < base)
+		heed_projection(t);
+	t->veto = advice->veto;
+	t->ask_vetoes = advice->vetoes_unasked;
 }
 
 /*
- * The load of a growing group may be that of the newest minute; a shrinking
- * one follows the mean.  What the newest minute would take is recorded all
- * the same, or the window would let go what that minute is about to order
- * back.  Sets *recommended to the number to record.
+ * What the data asked for, whether or not it happens; an answer that may not
+ * shrink the group is none for shrinking it.
  */
-static double
-choose_load(const Thought *t, int *proposed, int *recommended)
+static void
+observe(QsThought *t, const Best *best, bool complete)
 {
-	QsDecision *decision = t->decision;
-	const char *source = t->policy->mode == QS_MODE_STATIC ?
-		"threshold" : "qps";
-	double		target = t->policy->target_qps;
-	double		mean = t->load->mean_qps;
-	double		newest = t->load->newest_qps;
-	int			peak;
-	int			peak_recommended;
+	QsAction	seen = t->decision->wanted;
 
-	*proposed = propose(t, mean);
-	*recommended = qs_limits_apply(&t->limits, *proposed, NULL, NULL);
-	add_proposal(decision, source, mean, target, *proposed);
-	decision->winner = source;
-	if (!t->policy->scale_up_on_peak || !is_qps(newest) || newest <= mean)
-		return mean;
-
-	peak = propose(t, newest);
-	peak_recommended = qs_limits_apply(&t->limits, peak, NULL, NULL);
-	source = t->policy->mode == QS_MODE_STATIC ?
-		"threshold_peak" : "qps_peak";
-	add_proposal(decision, source, newest, target, peak);
-	if (peak_recommended > *recommended)
-		*recommended = peak_recommended;
-	if (peak_recommended <= decision->base)
-		return mean;
-	*proposed = peak;
-	decision->winner = source;
-	return newest;
+	if (seen == QS_ACTION_SCALE_DOWN && !complete)
+		seen = QS_ACTION_NONE;
+	qs_confirmations_add(t->policy, seen, best->data_at, t->now, t->decision);
+	if (t->decision->wanted == QS_ACTION_NONE ||
+		t->reason == QS_REASON_BELOW_LIMIT ||
+		t->reason == QS_REASON_ABOVE_LIMIT)
+		return;
+	if (!qs_confirmed(t->policy, t->decision))
+		hold(t, QS_REASON_CONFIRMING, QS_NEVER);
 }
 
+/*
+ * Something is known.  qps is NULL where requests are not, or do not drive the
+ * group; "data" is why they may not shrink it.
+ */
 static void
-think_with_load(Thought *t, QsReason data)
+think_with_data(QsThought *t, const QsLoadProposal *qps, QsReason data,
+				const QsSignalsAdvice *advice)
 {
 	QsDecision *decision = t->decision;
 	int			base = decision->base;
-	bool		inside = base >= t->limits.lower && base <= t->limits.upper;
-	int			proposed;
-	int			recommended;
 	QsCut		cut;
-	double		load = choose_load(t, &proposed, &recommended);
+	Best		best;
 
-	decision->load_qps = load;
-	decision->qps_per_instance = base > 0 ? load / base : 0;
-	decision->optimal = qs_limits_apply(&t->limits, proposed, decision, &cut);
+	choose(t, qps, advice, &best);
+	decision->winner = best.source;
+	decision->optimal = qs_limits_apply(&t->limits, best.instances, decision,
+										&cut);
 	decision->limited_by_asg = cut.by_cloud_min || cut.by_cloud_max;
 	decision->required_change = decision->optimal - base;
-	qs_window_push(t->policy->scale_down_window_us, t->now, recommended,
+	qs_window_push(t->policy->scale_down_window_us, t->now, best.recommended,
 				   decision);
 
 	/* only a shrink can be suspicious; shrink() sets it again */
-	if (data == QS_NO_REASON || qs_drop_recovered(t->load, t->history))
+	if (qps != NULL && (data == QS_NO_REASON ||
+						qs_drop_recovered(t->load, t->history)))
 		decision->drop_seen_at = QS_NEVER;
 
+	t->knows_load = true;
 	t->target = decision->optimal;
-	if (decision->optimal == base)
-		t->reason = reason_to_stay(t, proposed, &cut);
-	else if (inside && within_tolerance(t, load))
+	if (decision->optimal == base && advice->warming)
+		t->reason = QS_REASON_SCALING_IN_PROGRESS;
+	else if (decision->optimal == base && best.by_signal && best.tolerated)
+		t->reason = QS_REASON_WITHIN_TOLERANCE;
+	else if (decision->optimal == base)
+		t->reason = reason_to_stay(t, best.instances, &cut,
+								   best.by_threshold);
+	else if (!best.by_signal && best.tolerated)
 	{
 		t->target = base;
 		t->reason = QS_REASON_WITHIN_TOLERANCE;
 	}
 	else if (decision->optimal > base)
-		grow(t, proposed);
+	{
+		grow(t, &best);
+		t->ask_in_service = best.by_signal && advice->ask_in_service;
+	}
 	else
-		shrink(t, proposed, data);
+		shrink(t, &best, qps != NULL, data, advice);
+	observe(t, &best, data == QS_NO_REASON && advice->hold == QS_NO_REASON);
 }
 
 /*
- * Without a load, or a target to compare it with, only the limits are left.
- * They may raise the group.  They do not lower it: that a limit was breached
- * is no proof that the instances are idle.
+ * Without anything to go by, only the limits are left, and what is to be there
+ * when a signal is missing for long.  They may raise the group.  They do not
+ * lower it: that a limit was breached is no proof that the instances are idle.
  */
 static void
-think_without_load(Thought *t, QsReason why)
+think_without_data(QsThought *t, QsReason why, const QsSignalsAdvice *advice)
 {
 	QsDecision *decision = t->decision;
 	int			base = decision->base;
+	bool		fallback = advice->fallback > base;
+	int			proposed = fallback ? advice->fallback : base;
 
 	t->reason = why;
-	if (base >= t->limits.lower && base <= t->limits.upper)
+	if (!fallback && base >= t->limits.lower && base <= t->limits.upper)
 		return;
-	t->target = qs_limits_apply(&t->limits, base, decision, NULL);
+	t->target = qs_limits_apply(&t->limits, proposed, decision, NULL);
 	decision->required_change = t->target - base;
-	if (t->target > base)
+	if (t->target > base && fallback && proposed >= t->limits.lower)
+	{
+		decision->wanted = QS_ACTION_SCALE_UP;
+		decision->winner = advice->fallback_source;
+		t->reason = QS_REASON_DYNAMIC_SCALE_UP;
+	}
+	else if (t->target > base)
 	{
 		decision->wanted = QS_ACTION_SCALE_UP;
 		win_by_limit(t, QS_REASON_BELOW_LIMIT);
 	}
-	else
+	else if (t->target < base)
 	{
 		decision->wanted = QS_ACTION_SCALE_DOWN;
 		win_by_limit(t, QS_REASON_ABOVE_LIMIT);
 		hold(t, why, QS_NEVER);
 	}
+}
+
+static const char *
+why_not_qps(QsReason reason)
+{
+	switch (reason)
+	{
+		case QS_REASON_EVALUATION_ERROR:
+			return "bad_target";
+		case QS_REASON_METRICS_STALE:
+			return "stale";
+		case QS_REASON_METRICS_PARTIAL:
+			return "partial";
+		default:
+			return "no_answer";
+	}
+}
+
+static bool
+has_driving_signal(const QsThought *t)
+{
+	for (int i = 0; i < t->n_signals; i++)
+		if (t->signals[i].role != QS_ROLE_VETO)
+			return true;
+	return false;
+}
+
+/*
+ * Requests drive the group where it has a target for them, and where nothing
+ * else does.
+ */
+static void
+think(QsThought *t, QsReason data)
+{
+	const QsPolicy *policy = t->policy;
+	QsDecision *decision = t->decision;
+	QsSignalsAdvice advice;
+	QsLoadProposal qps;
+	bool		drives = policy->target_qps != 0 || !has_driving_signal(t);
+	bool		known;
+
+	if (!drives)
+	{
+		data = QS_NO_REASON;
+		decision->drop_seen_at = QS_NEVER;
+	}
+	else if (!qs_policy_usable(policy))
+		data = QS_REASON_EVALUATION_ERROR;
+	known = drives && (data == QS_NO_REASON ||
+					   data == QS_REASON_METRICS_PARTIAL);
+	if (known)
+	{
+		qs_load_propose(policy, t->load, &t->limits, decision, &qps);
+		decision->load_qps = qps.load;
+		decision->qps_per_instance = decision->base > 0 ?
+			qps.load / decision->base : 0;
+	}
+	if (data != QS_NO_REASON)
+		qs_decision_add_exclusion(decision, "qps", why_not_qps(data), true,
+								  QS_NEVER, QS_NEVER);
+	qs_signals_advise(t, true, &advice);
+	if (known || advice.instances >= 0)
+		think_with_data(t, known ? &qps : NULL, data, &advice);
+	else
+		think_without_data(t, data != QS_NO_REASON ? data :
+						   QS_REASON_SIGNAL_MISSING, &advice);
 }
 
 /* The reason of an action that is only recorded, where that is not the
@@ -417,12 +415,14 @@ reason_of_dry_run(const QsPolicy *policy, QsReason reason)
 
 /* What an operator asked for takes the place of all that was thought. */
 static void
-think_held(Thought *t)
+think_held(QsThought *t)
 {
 	t->target = qs_held_target(t->history, &t->limits, t->decision);
 	t->reason = t->history->by_hand ? QS_REASON_SET_BY_HAND : QS_REASON_HELD;
 	t->hold = QS_NO_REASON;
 	t->hold_until = QS_NEVER;
+	t->veto = QS_NO_REASON;
+	t->ask_vetoes = false;
 	t->ask_in_service = false;
 	t->held = true;
 }
@@ -432,11 +432,11 @@ think_held(Thought *t)
  * number is written all the same.
  */
 static bool
-is_stocked_out(const Thought *t)
+is_stocked_out(const QsThought *t)
 {
 	return !t->held &&
 		t->history->unfulfilled_scale_ups >= QS_STOCK_OUT_AFTER &&
-		t->decision->load_qps >= 0 && t->target >= t->decision->base;
+		t->knows_load && t->target >= t->decision->base;
 }
 
 /* What passes by itself is not named while the stock-out lasts. */
@@ -455,7 +455,7 @@ passes_by_itself(QsReason blocker)
  * boot, only waits.
  */
 static void
-conclude_stock_out(Thought *t)
+conclude_stock_out(QsThought *t)
 {
 	QsDecision *decision = t->decision;
 	int			base = decision->base;
@@ -498,7 +498,7 @@ conclude_stock_out(Thought *t)
 
 /* While growth is unfulfilled, the next step is bounded. */
 static int
-bound_growth(Thought *t, int to)
+bound_growth(QsThought *t, int to)
 {
 	int			base = t->decision->base;
 	int			bound = qs_unfulfilled_bound(t->history, t->capacity, base);
@@ -509,15 +509,58 @@ bound_growth(Thought *t, int to)
 	return bound;
 }
 
+/* How far this one action goes.  Sets *until for a rate that allows nothing. */
+static int
+bound_step(QsThought *t, int64_t *until)
+{
+	QsDecision *decision = t->decision;
+	bool		by_limit = t->reason == QS_REASON_BELOW_LIMIT ||
+		t->reason == QS_REASON_ABOVE_LIMIT;
+	int			to = t->target;
+
+	*until = QS_NEVER;
+	if (!t->held)
+	{
+		to = qs_caps_apply(t->policy, decision->base, to, decision);
+		to = qs_rate_apply(t->policy, t->history, t->now, decision->base, to,
+						   by_limit, decision, until);
+		to = bound_growth(t, to);
+	}
+	return qs_cloud_limits_apply(t->capacity, to, decision);
+}
+
+/* What forbids the step now, if nothing did before. */
+static void
+block(QsThought *t, int to, int64_t rate_until)
+{
+	QsDecision *decision = t->decision;
+
+	if (t->held && t->history->by_hand)
+	{
+		t->hold = qs_by_hand_blocker(t->policy, t->capacity, t->history,
+									 decision->wanted);
+		return;
+	}
+	if (t->hold == QS_NO_REASON)
+		t->hold = qs_first_blocker(t->policy, t->capacity, t->activity,
+								   t->history, t->now, decision->wanted,
+								   &t->hold_until);
+	if (to == decision->base)
+		hold(t, QS_REASON_RATE_LIMITED, rate_until);
+	if (decision->wanted == QS_ACTION_SCALE_DOWN && t->veto != QS_NO_REASON)
+		hold(t, t->veto, QS_NEVER);
+}
+
 /*
  * From where to go to what to do now.  Blockers are looked at in a dry run
  * too, so that it shows what would have happened.
  */
 static void
-conclude(Thought *t)
+conclude(QsThought *t)
 {
 	QsDecision *decision = t->decision;
 	int			base = decision->base;
+	int64_t		rate_until;
 	int			to;
 
 	decision->reason = t->reason;
@@ -530,17 +573,9 @@ conclude(Thought *t)
 	if (decision->wanted == QS_ACTION_NONE)
 		return;
 
-	to = t->held ? t->target :
-		bound_growth(t, qs_caps_apply(t->policy, base, t->target, decision));
-	to = qs_cloud_limits_apply(t->capacity, to, decision);
+	to = bound_step(t, &rate_until);
 	decision->scaling_amount = to > base ? to - base : base - to;
-	if (t->held && t->history->by_hand)
-		t->hold = qs_by_hand_blocker(t->policy, t->capacity, t->history,
-									 decision->wanted);
-	else if (t->hold == QS_NO_REASON)
-		t->hold = qs_first_blocker(t->policy, t->capacity, t->activity,
-								   t->history, t->now, decision->wanted,
-								   &t->hold_until);
+	block(t, to, rate_until);
 	if (t->hold != QS_NO_REASON)
 	{
 		decision->reason = t->hold;
@@ -562,6 +597,8 @@ conclude(Thought *t)
 	decision->needs_activities = !t->activity->asked &&
 		!(t->held && t->history->by_hand);
 	decision->needs_in_service = t->ask_in_service;
+	decision->needs_vetoes = t->ask_vetoes &&
+		decision->action == QS_ACTION_SCALE_DOWN;
 }
 
 /*
@@ -569,7 +606,7 @@ conclude(Thought *t)
  * as bytes, padding too: equal inputs give equal bytes.
  */
 static void
-begin(const Thought *t)
+begin(const QsThought *t)
 {
 	const QsPolicy *policy = t->policy;
 	QsDecision *decision = t->decision;
@@ -590,14 +627,15 @@ begin(const Thought *t)
 		t->history->drop_seen_at : QS_NEVER;
 	for (int i = 0; i < QS_MAX_SIGNALS; i++)
 		decision->missing_since[i] = QS_NEVER;
+	qs_confirmations_keep(policy, t->history, decision);
 	qs_window_load(t->history, policy->scale_down_window_us, t->now, decision);
 }
 
 /*
- * The one entry point; see decide.h.  A decision with needs_activities or
- * needs_in_service set is tentative: its action is what would be done, and
- * must not be done before the answers were asked for and decide() was called
- * again with the same history.
+ * The one entry point; see decide.h.  A decision with needs_activities,
+ * needs_in_service or needs_vetoes set is tentative: its action is what would
+ * be done, and must not be done before the answers were asked for and decide()
+ * was called again with the same history.
  */
 void
 qs_decide(const QsPolicy *policy, const QsLoad *load,
@@ -605,24 +643,25 @@ qs_decide(const QsPolicy *policy, const QsLoad *load,
 		  const QsSignal *signals, int n_signals,
 		  const QsHistory *history, int64_t now, QsDecision *decision)
 {
-	Thought		t;
-	QsReason	data = judge_load(load, policy, now);
+	QsReason	data = qs_load_judge(load, policy, now);
+	QsThought	t = {
+		.policy = policy, .load = load, .capacity = capacity,
+		.activity = activity, .signals = signals, .n_signals = n_signals,
+		.history = history, .now = now, .decision = decision,
+		.hold = QS_NO_REASON, .hold_until = QS_NEVER, .veto = QS_NO_REASON
+	};
 
-	t.policy = policy;
-	t.load = load;
-	t.capacity = capacity;
-	t.activity = activity;
-	t.history = history;
-	t.now = now;
-	t.decision = decision;
-	t.hold = QS_NO_REASON;
-	t.hold_until = QS_NEVER;
-	t.ask_in_service = false;
-	t.held = false;
+	if (signals == NULL || n_signals < 0)
+		t.n_signals = 0;
+	else if (n_signals > QS_MAX_SIGNALS)
+		t.n_signals = QS_MAX_SIGNALS;
 	begin(&t);
 
 	if (!qs_capacity_usable(capacity))
 	{
+		QsSignalsAdvice advice;
+
+		qs_signals_advise(&t, false, &advice);
 		if (data == QS_NO_REASON || data == QS_REASON_METRICS_PARTIAL)
 			decision->load_qps = load->mean_qps;
 		decision->reason = policy->mode == QS_MODE_STATIC ?
@@ -630,16 +669,11 @@ qs_decide(const QsPolicy *policy, const QsLoad *load,
 		return;
 	}
 	decision->base = qs_capacity_base(capacity);
+	qs_confirmations_keep(policy, history, decision);
 	t.target = decision->base;
 	qs_limits_init(&t.limits, policy, capacity);
 
-	if (!policy_usable(policy))
-		think_without_load(&t, QS_REASON_EVALUATION_ERROR);
-	else if (data == QS_REASON_METRICS_UNAVAILABLE ||
-			 data == QS_REASON_METRICS_STALE)
-		think_without_load(&t, data);
-	else
-		think_with_load(&t, data);
+	think(&t, data);
 	if (qs_is_held(history, now))
 		think_held(&t);
 	conclude(&t);

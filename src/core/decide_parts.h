@@ -2,9 +2,12 @@
  * decide_parts.h
  *		What the files that make up decide() share; nobody else includes it.
  *
- * decide.c holds the order of thought; limits.c what may be written at all;
- * stabilization.c the memory of recommendations; held.c what an operator asked
- * for; blockers.c what forbids an action now.  All of it is pure: no clock, no memory, no I/O.
+ * decide.c holds the order of thought; load.c what requests per second ask
+ * for; signals.c what the further signals do; limits.c what may be written at
+ * all; stabilization.c the memory of recommendations; rate.c how fast the
+ * group may change; confirmation.c how often it must be said; held.c what an
+ * operator asked for; blockers.c what forbids an action now.  All of it is
+ * pure: no clock, no memory, no I/O.
  *-------------------------------------------------------------------------
  */
 #ifndef QS_DECIDE_PARTS_H
@@ -27,7 +30,7 @@ typedef struct QsLimitStep
 typedef struct QsLimits
 {
 	int			n_steps;
-	QsLimitStep steps[5];
+	QsLimitStep steps[7];
 	int			lower;			/* all steps together allow lower..upper */
 	int			upper;
 } QsLimits;
@@ -54,6 +57,99 @@ extern void qs_decision_add_clamp(QsDecision *decision, const char *by,
 /* Growth that is not fulfilled goes on in bounded steps. */
 extern int	qs_unfulfilled_bound(const QsHistory *history,
 								 const QsCapacity *capacity, int base);
+
+extern void qs_decision_add_proposal(QsDecision *decision, const char *source,
+									 double load, double target,
+									 int instances);
+extern void qs_decision_add_exclusion(QsDecision *decision,
+									  const char *source, const char *why,
+									  bool holds, int64_t since,
+									  int64_t until);
+
+/* What decide() knows and has found out so far. */
+typedef struct QsThought
+{
+	const QsPolicy *policy;
+	const QsLoad *load;
+	const QsCapacity *capacity;
+	const QsCloudActivity *activity;
+	const QsSignal *signals;
+	int			n_signals;
+	const QsHistory *history;
+	int64_t		now;
+	QsLimits	limits;
+	QsDecision *decision;
+
+	int			target;			/* where to go, within the limits */
+	QsReason	reason;			/* of going there, or of staying */
+	QsReason	hold;			/* the first that holds it back, so far */
+	int64_t		hold_until;
+	QsReason	veto;			/* what vetoes say of shrinking */
+	bool		ask_vetoes;
+	bool		ask_in_service;
+	bool		knows_load;		/* something proposed a size */
+	bool		held;			/* target is an operator's number */
+} QsThought;
+
+/* load.c */
+
+typedef struct QsLoadProposal
+{
+	const char *source;
+	double		load;
+	int			instances;
+	int			recommended;	/* to be remembered, within the limits */
+	bool		tolerated;		/* so near to the target that nothing changes */
+} QsLoadProposal;
+
+extern bool qs_is_positive(double x);
+extern bool qs_policy_usable(const QsPolicy *policy);
+extern QsReason qs_load_judge(const QsLoad *load, const QsPolicy *policy,
+							  int64_t now);
+extern int	qs_optimal_instances(double load, double target);
+extern void qs_load_propose(const QsPolicy *policy, const QsLoad *load,
+							const QsLimits *limits, QsDecision *decision,
+							QsLoadProposal *proposal);
+extern int	qs_load_projection(const QsPolicy *policy, const QsLoad *load,
+							   const QsLimits *limits, int to, int base);
+
+/* signals.c */
+
+typedef struct QsSignalsAdvice
+{
+	int			instances;		/* the highest proposal, QS_UNKNOWN: none */
+	const char *source;			/* whose that is */
+	int64_t		data_at;		/* of what it is made of */
+	bool		tolerated;		/* it is the present size by tolerance only */
+	bool		ask_in_service;
+	bool		warming;		/* some would grow the group, had not some of
+								 * its instances yet to boot */
+	int			fallback;		/* the highest, QS_UNKNOWN: none */
+	const char *fallback_source;
+	QsReason	hold;			/* why the group may not shrink */
+	int64_t		hold_until;
+	QsReason	veto;			/* likewise, by those that were asked */
+	bool		vetoes_unasked;
+} QsSignalsAdvice;
+
+extern void qs_signals_advise(const QsThought *thought, bool capacity_known,
+							  QsSignalsAdvice *advice);
+
+/* rate.c */
+
+extern int	qs_rate_apply(const QsPolicy *policy, const QsHistory *history,
+						  int64_t now, int base, int target, bool by_limit,
+						  QsDecision *decision, int64_t *until);
+
+/* confirmation.c */
+
+extern void qs_confirmations_keep(const QsPolicy *policy,
+								  const QsHistory *history,
+								  QsDecision *decision);
+extern void qs_confirmations_add(const QsPolicy *policy, QsAction seen,
+								 int64_t data_at, int64_t now,
+								 QsDecision *decision);
+extern bool qs_confirmed(const QsPolicy *policy, QsDecision *decision);
 
 /* stabilization.c */
 

@@ -30,15 +30,9 @@ qs_held_target(const QsHistory *history, const QsLimits *limits,
 
 	decision->n_clamps = 0;
 	decision->winner = history->by_hand ? "by_hand" : "held";
-	if (decision->n_proposals < QS_MAX_PROPOSALS)
-	{
-		QsProposal *proposal = &decision->proposals[decision->n_proposals++];
-
-		proposal->source = decision->winner;
-		proposal->load = decision->base;
-		proposal->target = history->held_instances;
-		proposal->instances = history->held_instances;
-	}
+	decision->confirmed = decision->confirm_n = decision->confirm_m = 0;
+	qs_decision_add_proposal(decision, decision->winner, decision->base,
+							 history->held_instances, history->held_instances);
 	target = qs_limits_apply(limits, history->held_instances, decision, &cut);
 	decision->limited_by_asg = cut.by_cloud_min || cut.by_cloud_max;
 	decision->wanted = target > decision->base ? QS_ACTION_SCALE_UP :

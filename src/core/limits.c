@@ -3,10 +3,12 @@
  *		What a group may be set to: limits of policy and cloud, and caps on
  *		the size of one action.
  *
- * The order is the policy's minimum and maximum, the administrator's ceiling,
- * then the cloud's minimum and maximum.  The cloud comes last because it
- * refuses anything else; limits that contradict each other are therefore
- * never an error, the later one wins.
+ * The order is the schedules' cap and floor, the policy's minimum and maximum,
+ * the administrator's ceiling, then the cloud's minimum and maximum.  The
+ * cloud comes last because it refuses anything else; limits that contradict
+ * each other are therefore never an error, the later one wins.  So a schedule
+ * moves the group within its policy, and of two that contradict each other the
+ * floor wins, because too many instances harm less than too few.
  *-------------------------------------------------------------------------
  */
 #include "core/decide_parts.h"
@@ -68,6 +70,12 @@ qs_limits_init(QsLimits *limits, const QsPolicy *policy,
 			   const QsCapacity *capacity)
 {
 	limits->n_steps = 0;
+	if (policy->schedule_max.name != NULL)
+		add_step(limits, "schedule_max", policy->schedule_max.instances, false,
+				 false);
+	if (policy->schedule_min.name != NULL)
+		add_step(limits, "schedule_min", policy->schedule_min.instances, true,
+				 false);
 	add_step(limits, "policy_min", policy->min_instances, true, false);
 	add_step(limits, "policy_max", policy->max_instances, false, false);
 	add_step(limits, "ceiling", policy->ceiling, false, false);
@@ -211,4 +219,36 @@ qs_decision_add_clamp(QsDecision *decision, const char *by, int limit,
 	clamp->limit = limit;
 	clamp->from = from;
 	clamp->to = to;
+}
+
+void
+qs_decision_add_proposal(QsDecision *decision, const char *source, double load,
+						 double target, int instances)
+{
+	QsProposal *proposal;
+
+	if (decision->n_proposals >= QS_MAX_PROPOSALS)
+		return;
+	proposal = &decision->proposals[decision->n_proposals++];
+	proposal->source = source;
+	proposal->load = load;
+	proposal->target = target;
+	proposal->instances = instances;
+}
+
+void
+qs_decision_add_exclusion(QsDecision *decision, const char *source,
+						  const char *why, bool holds, int64_t since,
+						  int64_t until)
+{
+	QsExclusion *exclusion;
+
+	if (decision->n_exclusions >= QS_MAX_EXCLUSIONS)
+		return;
+	exclusion = &decision->exclusions[decision->n_exclusions++];
+	exclusion->source = source;
+	exclusion->why = why;
+	exclusion->holds = holds;
+	exclusion->since = since;
+	exclusion->until = until;
 }

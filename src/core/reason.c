@@ -32,13 +32,14 @@ static const ReasonText reasons[QS_REASON_COUNT] = {
 	[QS_REASON_DYNAMIC_LIMITED_SCALE_UP] = {
 		"dynamic_scaling_limited_scale_up",
 		"The group grows by less than the load needs; raise"
-		" max_scale_up_per_action if it should get there in fewer steps."
+		" max_scale_up_per_action, or its rates, if it should get there in fewer"
+		" steps."
 	},
 	[QS_REASON_DYNAMIC_LIMITED_SCALE_DOWN] = {
 		"dynamic_scaling_limited_scale_down",
 		"The group shrinks by less than the load allows; raise"
-		" max_scale_down_per_action or max_scale_down_percent if it should"
-		" get there in fewer steps."
+		" max_scale_down_per_action, max_scale_down_percent or its rates if it"
+		" should get there in fewer steps."
 	},
 	[QS_REASON_QPS_ABOVE_THRESHOLD] = {
 		"qps_above_threshold",

@@ -293,7 +293,8 @@
 	{"peak_does_not_speed_up_shrinking", "peak=1 newest=10",
 "none 4 optimal_instance_count_reached winner=qps"},
 	{"peak_below_the_desired_does_not_grow", "peak=1 qps=50 newest=100 window=0",
-"scale_down 1 dynamic_scaling_scale_down winner=qps load_qps=50"},
+"scale_down 2 dynamic_scaling_scale_down winner=qps load_qps=50 optimal=1 "
+"clamps=scale_out_projection:1>2"},
 	{"peak_is_recorded_so_that_shrinking_does_not_undo_it",
 "peak=1 base=9 qps=50 newest=300",
 "scale_down 6 dynamic_scaling_scale_down optimal=1 recs=6@0"},

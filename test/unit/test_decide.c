@@ -35,6 +35,7 @@ typedef struct Case
 
 static const Case cases[] = {
 #include "decide_cases.h"
+#include "decide_signal_cases.h"
 };
 
 typedef struct World
@@ -44,6 +45,8 @@ typedef struct World
 	QsCapacity	capacity;
 	QsCloudActivity activity;
 	QsHistory	history;
+	int			n_signals;
+	QsSignal	signals[QS_MAX_SIGNALS + 1];
 } World;
 
 typedef enum Kind
@@ -123,6 +126,10 @@ static const Word given_words[] = {
 	{"held", COUNT, IN(history.held_instances)},
 	{"held_until", TIME, IN(history.held_until)},
 	{"by_hand", FLAG, IN(history.by_hand)},
+	{"seen_up", COUNT, IN(history.confirmations.up)},
+	{"seen_down", COUNT, IN(history.confirmations.down)},
+	{"seen_base", COUNT, IN(history.confirmations.base)},
+	{"seen_at", TIME, IN(history.confirmations.observed_at)},
 };
 
 #define OUT(field)	offsetof(QsDecision, field)
@@ -146,6 +153,14 @@ static const Word expected_words[] = {
 	{"drop_seen", TIME, OUT(drop_seen_at)},
 	{"winner", TEXT, OUT(winner)},
 	{"probe", FLAG, OUT(probes_stock_out)},
+	{"needs_vetoes", FLAG, OUT(needs_vetoes)},
+	{"confirmed", COUNT, OUT(confirmed)},
+	{"confirm_n", COUNT, OUT(confirm_n)},
+	{"confirm_m", COUNT, OUT(confirm_m)},
+	{"seen_up", COUNT, OUT(confirmations.up)},
+	{"seen_down", COUNT, OUT(confirmations.down)},
+	{"seen_base", COUNT, OUT(confirmations.base)},
+	{"seen_at", TIME, OUT(confirmations.observed_at)},
 };
 
 static World
@@ -238,6 +253,19 @@ parse_time(const char *text)
 }
 
 static void
+print_time(int64_t time, char *to, size_t size)
+{
+	if (time == QS_NEVER)
+		snprintf(to, size, "never");
+	else if (time == INT64_MAX)
+		snprintf(to, size, "forever");
+	else
+		snprintf(to, size, "%lld", (long long) ((time - NOW) / SECOND));
+}
+
+#include "decide_signal_words.h"
+
+static void
 give_records(QsHistory *history, char *list)
 {
 	char	   *save = NULL;
@@ -259,9 +287,6 @@ give_records(QsHistory *history, char *list)
 static void
 give(World *w, const char *name, char *value)
 {
-	const Word *word;
-	char	   *at;
-
 	if (strcmp(name, "mode") == 0)
 	{
 		w->policy.mode = strcmp(value, "static") == 0 ?
@@ -285,18 +310,9 @@ give(World *w, const char *name, char *value)
 		give_records(&w->history, value);
 		return;
 	}
-	word = find_word(given_words, N_ELEMENTS(given_words), name);
-	at = (char *) w + word->offset;
-	if (word->kind == COUNT)
-		*(int *) at = atoi(value);
-	else if (word->kind == NUMBER)
-		*(double *) at = strtod(value, NULL);
-	else if (word->kind == FLAG)
-		*(bool *) at = value[0] == '1';
-	else if (word->kind == TIME)
-		*(int64_t *) at = parse_time(value);
-	else
-		*(int64_t *) at = parse_span(value);
+	if (!give_driver(w, name, value))
+		set_word(w, find_word(given_words, N_ELEMENTS(given_words), name),
+				 value);
 }
 
 /* Write an output as the table writes it; lists are compared as text. */
@@ -327,18 +343,8 @@ print_clamps(const QsDecision *d, char *to, size_t size)
 }
 
 static void
-print_time(int64_t time, char *to, size_t size)
-{
-	if (time == QS_NEVER)
-		snprintf(to, size, "never");
-	else if (time == INT64_MAX)
-		snprintf(to, size, "forever");
-	else
-		snprintf(to, size, "%lld", (long long) ((time - NOW) / SECOND));
-}
-
-static void
-print_output(const QsDecision *d, const char *name, char *to, size_t size)
+print_output(const World *w, const QsDecision *d, const char *name, char *to,
+			 size_t size)
 {
 	const Word *word;
 	const char *at;
@@ -351,6 +357,21 @@ print_output(const QsDecision *d, const char *name, char *to, size_t size)
 	if (strcmp(name, "clamps") == 0)
 	{
 		print_clamps(d, to, size);
+		return;
+	}
+	if (strcmp(name, "proposals") == 0)
+	{
+		print_proposals(d, to, size);
+		return;
+	}
+	if (strcmp(name, "excluded") == 0)
+	{
+		print_exclusions(d, to, size);
+		return;
+	}
+	if (strcmp(name, "missing") == 0)
+	{
+		print_missing(d, w->n_signals, to, size);
 		return;
 	}
 	word = find_word(expected_words, N_ELEMENTS(expected_words), name);
@@ -390,8 +411,8 @@ run_case(void **state)
 	const Case *c = *state;
 	World		w = calm_world();
 	QsDecision	d;
-	char		text[512];
-	char		actual[512];
+	char		text[1024];
+	char		actual[1024];
 	char	   *save = NULL;
 	int			length;
 
@@ -408,8 +429,8 @@ run_case(void **state)
 
 	/* every output must be set: start from garbage */
 	memset(&d, 0xA5, sizeof(d));
-	qs_decide(&w.policy, &w.load, &w.capacity, &w.activity, NULL, 0, &w.history, NOW,
-			  &d);
+	qs_decide(&w.policy, &w.load, &w.capacity, &w.activity, w.signals,
+			  w.n_signals, &w.history, NOW, &d);
 
 	length = snprintf(actual, sizeof(actual), "%s %d %s",
 					  qs_action_name(d.action), d.desired,
@@ -426,7 +447,7 @@ run_case(void **state)
 
 		assert_non_null(value);
 		*value = '\0';
-		print_output(&d, item, actual, sizeof(actual));
+		print_output(&w, &d, item, actual, sizeof(actual));
 		if (strcmp(actual, value + 1) != 0)
 			fail_msg("%s: expected %s, got %s", item, value + 1, actual);
 	}
