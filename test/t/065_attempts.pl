@@ -34,6 +34,10 @@ INSERT INTO qpsscale.resource_groups
 	VALUES (1, 'a', 'cloud', 'alb-a', 'asg-a', 'ap-southeast-1', 50, 'team_a', true),
 		(2, 'super', NULL, 'alb-s', 'asg-s', 'ap-southeast-1', 50, CURRENT_USER, true),
 		(3, 'b', 'cloud', 'alb-b', 'asg-b', 'ap-southeast-1', 50, 'team_b', true);
+INSERT INTO qpsscale.signals (resource_group_id, name, source, query, target)
+	VALUES (1, 'queue', 'sql', 'SELECT 1', 10), (3, 'queue', 'sql', 'SELECT 1', 10);
+INSERT INTO qpsscale.schedules (resource_group_id, name, starts_at, duration, min_instances)
+	VALUES (1, 'night', '22:00', '8 hours', 1);
 SQL
 
 my $columns = '(name, account, alb_id, asg_id, region, target_qps)';
@@ -78,6 +82,21 @@ my @attempts = (
 	[ ['admin'], "UPDATE qpsscale.resource_groups SET account = 'cloud' WHERE id = 2", $denied ],
 	[ ['admin'], "INSERT INTO qpsscale.resource_groups (alb_id, asg_id, target_qps, owner) SELECT 'x', 'y', 1, r.rolname FROM pg_roles r WHERE r.oid = 10", $denied ],
 	[ \@everybody, 'DELETE FROM qpsscale.resource_groups WHERE id = 1', $denied ],
+	# what belongs to a group: a query runs as its owner, and an account is his
+	[ [ @others, 'admin' ], "UPDATE qpsscale.signals SET query = 'SELECT 2' WHERE resource_group_id = 1", $denied ],
+	[ [ @others, 'admin' ], "INSERT INTO qpsscale.signals (resource_group_id, name, source, query, target) VALUES (1, 'mine', 'sql', 'SELECT 2', 1)", $denied ],
+	[ [ 'team_b', 'admin' ], "UPDATE qpsscale.signals SET resource_group_id = 1, name = 'mine' WHERE resource_group_id = 3", '(42501|55000)' ],
+	[ \@others, 'UPDATE qpsscale.signals SET target = 1 WHERE resource_group_id = 1', $denied ],
+	[ \@others, 'UPDATE qpsscale.schedules SET min_instances = 0 WHERE resource_group_id = 1', $denied ],
+	[ \@others, "INSERT INTO qpsscale.schedules (resource_group_id, name, starts_at, duration, max_instances) VALUES (1, 'mine', '00:00', '1 day', 0)", $denied ],
+	[ \@others, "SELECT qpsscale_delete_signal(1, 'queue')", $denied ],
+	[ \@others, "SELECT qpsscale_delete_schedule(1, 'night')", $denied ],
+	[ [ 'team_a', 'team_b' ], "UPDATE qpsscale.signals SET created_at = '2020-01-01'", $denied ],
+	[ [ 'team_a', 'team_b' ], "INSERT INTO qpsscale.signals (resource_group_id, name, source, account, query, target, created_at) VALUES (1, 'mine', 'sql', NULL, 'SELECT 2', 1, '2020-01-01')", $denied ],
+	[ \@everybody, "UPDATE qpsscale.signal_state SET missing_since = NULL", $denied ],
+	[ \@everybody, 'DELETE FROM qpsscale.signals', $denied ],
+	[ \@everybody, 'DELETE FROM qpsscale.schedules', $denied ],
+	[ \@everybody, 'TRUNCATE qpsscale.signals', $denied ],
 	[ \@everybody, 'TRUNCATE qpsscale.resource_groups', $denied ],
 	[ \@others, 'SELECT qpsscale_delete(1)', $denied ],
 	[ \@others, 'SELECT qpsscale_evaluate(1)', $denied ],
@@ -129,7 +148,7 @@ my @attempts = (
 		'ROW SHARE', 'SHARE', 'ACCESS EXCLUSIVE'),
 	(map { my $mode = $_;
 		map { [ \@everybody, "LOCK TABLE qpsscale.$_ IN $mode MODE", $denied ] }
-		  qw(resource_groups alerts alert_deliveries) }
+		  qw(resource_groups signals schedules alerts alert_deliveries) }
 		'SHARE', 'EXCLUSIVE', 'ACCESS EXCLUSIVE'),
 	[ \@others, 'SELECT * FROM qpsscale.state FOR UPDATE', $denied ],
 

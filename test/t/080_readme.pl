@@ -167,6 +167,19 @@ sub cells
 
 my @promises = (
 	[
+		qr/INSERT INTO qpsscale.signals.*percentile_cont/s => sub {
+			is(sql("SELECT string_agg(name || ' ' || role, ', ' ORDER BY name)"
+					  . ' FROM qpsscale.signals WHERE resource_group_id = 1'),
+				'latency veto, queue required', 'signals are rows');
+		}
+	],
+	[
+		qr/FROM qpsscale.schedules_at/ => sub {
+			like($_[0], qr/^night\|\|6\|.*\nsale\|4\|\|/m,
+				'night and sale hold on that Friday');
+		}
+	],
+	[
 		qr/SELECT \* FROM qpsscale_validate/ => sub {
 			my ($output, $sample) = @_;
 			my @said = map { join '|', (cells($_))[ 0, 1, 2 ] }
