@@ -4,8 +4,8 @@
  *
  * Which members there are, how much each is believed, and what is done while
  * history is too short for them.  The idea of an ensemble that is weighted by
- * back-tests, and combined by a median, is an old one (Bates and Granger
- * 1969); it pays where members err in different ways.
+ * back-tests, and combined by what lies in the middle, is an old one (Bates and
+ * Granger 1969); it pays where members err in different ways.
  *-------------------------------------------------------------------------
  */
 #include "core/forecast.h"
@@ -17,7 +17,7 @@
 #include "core/forecast_bands.h"
 #include "core/forecast_parts.h"
 
-#define FOLDS			4
+#define FOLDS			3
 #define FOLD_DAYS		2
 
 /* One of the ways to look at a series. */
@@ -35,13 +35,20 @@ static const Member members[] = {
 	{AUTOREGRESSION, {QS_SCALE_LOG,.harmonics = 6,.many = true}},
 	{AUTOREGRESSION, {QS_SCALE_ROOT,.harmonics = 0}},
 	{AUTOREGRESSION, {QS_SCALE_LOG,.harmonics = 3,.two_weeks = true}},
+	{AUTOREGRESSION, {QS_SCALE_LOG,.harmonics = 3,.many = true,
+	.further_days = true}},
+	{AUTOREGRESSION, {QS_SCALE_LINEAR,.harmonics = 6,.many = true}},
 	{DIFFERENCES, {QS_SCALE_LOG,.harmonics = 0}},
 	{SMOOTHING, {QS_SCALE_ROOT,.harmonics = 0}},
 	{SMOOTHING, {QS_SCALE_LOG,.harmonics = 0}},
+	{SMOOTHING, {QS_SCALE_LINEAR,.harmonics = 0}},
 	{ANALOGY, {QS_SCALE_LOG,.harmonics = 0}}
 };
 
 #define MEMBERS		((int) (sizeof(members) / sizeof(members[0])))
+
+_Static_assert(sizeof(members) / sizeof(members[0]) <= QS_FORECAST_MAX_MEMBERS,
+			   "qs_middle_mean() takes so many");
 
 /* A forecast under way. */
 typedef struct Work
@@ -187,7 +194,7 @@ combine(Work *work, QsForecastPoint *points)
 
 		for (int i = 0; i < count; i++)
 			values[i] = said[i][k];
-		points[k].mean = qs_weighted_median(values, weights, count);
+		points[k].mean = qs_middle_mean(values, weights, count);
 	}
 	return true;
 }

@@ -3,7 +3,7 @@
  *		The planning forecast: how a load goes on over the next days.
  *
  * Several small models of different families are fitted to the series, each
- * is tried on the last days that are known, and the weighted median of what
+ * is tried on the last days that are known, and the weighted middle of what
  * they say is the forecast.  Bands come from the errors that the first of
  * them made in the past.  Pure: no clock, no state, same input, same output.
  *

@@ -27,14 +27,8 @@ typedef double Lanes __attribute__((vector_size(32), aligned(8), may_alias));
 
 #define LANES	4
 
-static inline double
-sum_of(Lanes lanes)
-{
-	return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
-}
-
 /* result[i] = a . columns[i], four columns at a time to save loads of a. */
-static void
+QS_WIDE static void
 dot_products(const double *a, const double *const *columns, int column_count,
 			 int count, double *result)
 {
@@ -62,10 +56,10 @@ dot_products(const double *a, const double *const *columns, int column_count,
 			sr += at * *(const Lanes *) (r + t);
 			ss += at * *(const Lanes *) (s + t);
 		}
-		sums[0] = sum_of(sp);
-		sums[1] = sum_of(sq);
-		sums[2] = sum_of(sr);
-		sums[3] = sum_of(ss);
+		sums[0] = (sp[0] + sp[1]) + (sp[2] + sp[3]);
+		sums[1] = (sq[0] + sq[1]) + (sq[2] + sq[3]);
+		sums[2] = (sr[0] + sr[1]) + (sr[2] + sr[3]);
+		sums[3] = (ss[0] + ss[1]) + (ss[2] + ss[3]);
 		for (int t = whole; t < count; t++)
 		{
 			sums[0] += a[t] * p[t];
@@ -134,7 +128,7 @@ typedef struct Design
 } Design;
 
 /* room->errors = |target - columns . coefficients| */
-static void
+QS_WIDE static void
 absolute_errors(QsForecastRoom *room, const Design *design,
 				const double *coefficients)
 {
@@ -273,6 +267,11 @@ choose_lags(const QsAutoregressionPlan *plan, QsSeasons seasons, int count,
 	n = add_lags(lags, n, day - 2, day + 2, longest);
 	n = add_lags(lags, n, plan->many ? 2 * day - 1 : 2 * day, 2 * day + 1,
 				 longest);
+	if (plan->further_days)
+	{
+		n = add_lags(lags, n, 3 * day - 1, 3 * day + 1, longest);
+		n = add_lags(lags, n, 6 * day - 1, 6 * day + 1, longest);
+	}
 	n = add_lags(lags, n, week - 2, week + 2, longest);
 	if (plan->two_weeks)
 		n = add_lags(lags, n, 2 * week, 2 * week + 1, longest);

@@ -19,7 +19,8 @@
 
 #define ORIGINS_DAYS	10
 #define POOLED			2		/* neighbouring distances to either side */
-#define STRETCH			1.2
+#define STRETCH			1.2		/* with four weeks of history or more */
+#define STRETCH_OF_SHORT	1.4 /* with ten days, and linear between them */
 
 /* ---- from the model's own errors ---- */
 
@@ -123,17 +124,29 @@ errors_make(Errors *errors, QsArena *arena, int origins)
 	return errors->pooled != NULL && errors->other != NULL;
 }
 
+/* Coefficients that were learned from little know it too well. */
+static double
+stretch_for(QsSeasons seasons, int count)
+{
+	double		missing = (28.0 * seasons.day - count) / (18.0 * seasons.day);
+
+	if (missing < 0)
+		missing = 0;
+	return STRETCH + (STRETCH_OF_SHORT - STRETCH) * fmin(missing, 1);
+}
+
 static void
-band_around(QsForecastPoint *point, const double *sorted, int count)
+band_around(QsForecastPoint *point, const double *sorted, int count,
+			double stretch)
 {
 	point->lower80 = point->mean *
-		exp(STRETCH * lower_quantile(sorted, count, 0.1));
+		exp(stretch * lower_quantile(sorted, count, 0.1));
 	point->upper80 = point->mean *
-		exp(STRETCH * upper_quantile(sorted, count, 0.9));
+		exp(stretch * upper_quantile(sorted, count, 0.9));
 	point->lower95 = point->mean *
-		exp(STRETCH * lower_quantile(sorted, count, 0.025));
+		exp(stretch * lower_quantile(sorted, count, 0.025));
 	point->upper95 = point->mean *
-		exp(STRETCH * upper_quantile(sorted, count, 0.975));
+		exp(stretch * upper_quantile(sorted, count, 0.975));
 }
 
 bool
@@ -185,7 +198,8 @@ qs_forecast_bands_of_model(const QsAutoregression *model, QsSeasons seasons,
 			qs_sort(errors.at[slot], n);
 		}
 		pool(&errors, k, ahead, &count_pooled);
-		band_around(&points[k], errors.pooled, count_pooled);
+		band_around(&points[k], errors.pooled, count_pooled,
+					stretch_for(seasons, count));
 	}
 	return true;
 }

@@ -44,13 +44,13 @@ qs_forecast_room_make(QsForecastRoom *room, QsArena *arena, QsSeasons seasons,
 	return true;
 }
 
-/* The unit of a root is the mean; a logarithm needs none. */
+/* The unit is the mean; a logarithm needs none. */
 void
 qs_scale_apply(QsScale scale, const double *values, int count, double *x,
 			   double *unit)
 {
 	*unit = 1;
-	if (scale == QS_SCALE_ROOT)
+	if (scale != QS_SCALE_LOG)
 	{
 		double		sum = 0;
 
@@ -59,8 +59,14 @@ qs_scale_apply(QsScale scale, const double *values, int count, double *x,
 		*unit = sum / count;
 	}
 	for (int t = 0; t < count; t++)
-		x[t] = scale == QS_SCALE_LOG ? log(values[t]) :
-			sqrt(values[t] / *unit);
+	{
+		if (scale == QS_SCALE_LOG)
+			x[t] = log(values[t]);
+		else if (scale == QS_SCALE_ROOT)
+			x[t] = sqrt(values[t] / *unit);
+		else
+			x[t] = values[t] / *unit;
+	}
 }
 
 double
@@ -68,7 +74,9 @@ qs_scale_invert(QsScale scale, double unit, double x)
 {
 	if (scale == QS_SCALE_LOG)
 		return exp(x);
-	return x > 0 ? x * x * unit : 0;
+	if (!(x > 0))
+		return 0;
+	return scale == QS_SCALE_ROOT ? x * x * unit : x * unit;
 }
 
 QsLimits

@@ -65,7 +65,7 @@ rate_of(double odds)
  * the second week on.  What is left in *level and *error, and in the two
  * arrays, is the state at the end.
  */
-static void
+QS_WIDE static void
 pass(const Smoothing *smoothing, Corner *corners, Lanes *level, Lanes *error)
 {
 	const double *x = smoothing->x;

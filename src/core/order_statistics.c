@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * order_statistics.c
- *		Medians and quantiles for the planning forecast.
+ *		Medians, quantiles and middles for the planning forecast.
  *
  * NaN must have been taken out before: it has no place in an order.
  *-------------------------------------------------------------------------
@@ -110,31 +110,36 @@ qs_quantile_of_sorted(const double *sorted, int count, double share)
 		(position - below) * (sorted[below + 1] - sorted[below]);
 }
 
-/* The smallest value at which half of the weight is reached. */
+/*
+ * A median that does not jump from one value to the next: the mean of what lies
+ * between the quartiles.
+ */
 double
-qs_weighted_median(const double *values, const double *weights, int count)
+qs_middle_mean(const double *values, const double *weights, int count)
 {
+	int			order[QS_FORECAST_MAX_MEMBERS];
 	double		total = 0;
-	double		best = 0;
-	bool		found = false;
+	double		below = 0;
+	double		sum = 0;
 
-	for (int i = 0; i < count; i++)
-		total += weights[i];
-	/* Few values: looking at each for each is quicker than an order. */
 	for (int i = 0; i < count; i++)
 	{
-		double		reached = 0;
+		int			j = i;
 
-		for (int j = 0; j < count; j++)
-		{
-			if (values[j] <= values[i])
-				reached += weights[j];
-		}
-		if (reached >= 0.5 * total && (!found || values[i] < best))
-		{
-			best = values[i];
-			found = true;
-		}
+		total += weights[i];
+		for (; j > 0 && values[order[j - 1]] > values[i]; j--)
+			order[j] = order[j - 1];
+		order[j] = i;
 	}
-	return best;
+	for (int i = 0; i < count; i++)
+	{
+		double		above = below + weights[order[i]];
+		double		from = below > 0.25 * total ? below : 0.25 * total;
+		double		to = above < 0.75 * total ? above : 0.75 * total;
+
+		if (to > from)
+			sum += (to - from) * values[order[i]];
+		below = above;
+	}
+	return total > 0 ? sum / (0.5 * total) : 0;
 }
