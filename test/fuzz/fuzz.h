@@ -121,7 +121,7 @@ static inline void
 check_error(const QsError *error)
 {
 	PROMISE(error->class > QS_ERROR_NONE &&
-			error->class <= QS_ERROR_RESOURCES);
+			error->class <= QS_ERROR_CONFLICT);
 	PROMISE(memchr(error->code, '\0', sizeof(error->code)) != NULL);
 	PROMISE(memchr(error->message, '\0', sizeof(error->message)) != NULL);
 	PROMISE(is_clean_text(error->code));

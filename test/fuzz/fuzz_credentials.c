@@ -56,7 +56,11 @@ from_service(const QsCredentialSource *source, const char *role,
 			 const char *token, Lines *lines)
 {
 	static QsCredentialFetch fetch;
-	static const QsCredentials base = {"AKIDEXAMPLE", "secret", "session"};
+	static const QsCredentials base = {
+		.access_key_id = "AKIDEXAMPLE",
+		.secret_access_key = "secret",
+		.session_token = "session"
+	};
 	QsCredentialConfig config = {
 		.role = role,
 		.token = token,
