@@ -308,4 +308,81 @@ wait_for($node,
 	'what fails again and again does not cost each tick its time');
 is(processes(), '1', 'still one process');
 
+# ---- owners ----
+
+# What a session keeps is kept for one owner: each has a process of his own.
+sql("UPDATE qpsscale.resource_groups SET enabled = false WHERE name ~ '^p[0-9]'");
+sql(<<"SQL");
+ALTER SYSTEM SET qpsscale.interval = '1h';
+SELECT pg_reload_conf();
+CREATE ROLE others;
+GRANT USAGE ON SCHEMA team TO others;
+INSERT INTO qpsscale.resource_groups
+	(name, provider, asg_id, get_capacity, set_capacity, max_instances, owner)
+	VALUES ('theirs', 'sql', 'theirs', 'team.get', 'team.set', 10, 'others');
+INSERT INTO qpsscale.signals (resource_group_id, name, source, query, target)
+	SELECT g.id, 'pid', 'sql', 'SELECT pg_backend_pid()', 10
+	FROM qpsscale.resource_groups g WHERE g.name = 'theirs';
+UPDATE qpsscale.resource_groups SET enabled = true WHERE name = 'theirs';
+SQL
+ask('SELECT pg_backend_pid()');
+is(sql("SELECT count(DISTINCT s.latest_value) FROM qpsscale.signal_state s"
+	  . " JOIN qpsscale.resource_groups g ON g.id = s.resource_group_id"
+	  . " WHERE g.name = 'pool' OR g.name = 'theirs'"), '2',
+	'two owners have two processes in one tick');
+wait_until('one after the other', sub { processes() eq '1' });
+like((ask('SELECT n FROM team.mine'))[0]{error} // '', qr/^\s*$/,
+	'the one may read his table');
+sql("UPDATE qpsscale.signals s SET query = 'SELECT n FROM team.mine'"
+	  . " FROM qpsscale.resource_groups g"
+	  . " WHERE g.id = s.resource_group_id AND g.name = 'theirs'");
+ask();
+like(sql("SELECT last_error FROM qpsscale.signal_state WHERE name = 'pid'"),
+	qr/^42501: permission denied for table mine/, 'the other may not');
+
+# ---- for ever ----
+
+sub memory_kb
+{
+	my ($process) = @_;
+
+	return slurp_file("/proc/$process/status") =~ /^RssAnon:\s+(\d+)/m ? $1 : 0;
+}
+
+sub descriptors
+{
+	my ($process) = @_;
+	my @all = glob("/proc/$process/fd/*");
+
+	return scalar @all;
+}
+
+sub cycles
+{
+	my ($n) = @_;
+
+	sql("DO 'BEGIN FOR i IN 1..$n LOOP PERFORM qpsscale_evaluate(); END LOOP; END'");
+	return;
+}
+
+# One that answers, one that fails, and one whose owner is another.
+ask('SELECT 11');
+cycles(50);
+my $worker = worker_pid($node);
+my ($memory, $files) = (memory_kb($worker), descriptors($worker));
+cycles(200);
+cmp_ok(memory_kb($worker) - $memory, '<', 1024,
+	'400 processes, one after the other, cost the worker no memory');
+cmp_ok(descriptors($worker), '<=', $files + 2, 'and no descriptors');
+is(worker_pid($node), $worker, 'it is the same worker');
+is(processes(), '1', 'and there is one process beside it');
+sql("UPDATE qpsscale.resource_groups SET enabled = name <> 'theirs' WHERE name = 'theirs'");
+ask();
+cycles(50);
+$pid = runner();
+$memory = memory_kb($pid);
+cycles(500);
+is(runner(), $pid, 'one owner has one process for 500 cycles');
+cmp_ok(memory_kb($pid) - $memory, '<', 1024, 'which does not grow');
+
 done_testing();
