@@ -104,6 +104,9 @@ extern const QsProvider qpsscale_provider_sql;
 /* The clouds' providers and this one; NULL when there is none of that name. */
 extern const QsProvider *qpsscale_provider_by_name(const char *name);
 
+/* For people: what to do about an error of ours; NULL if it is not ours. */
+extern const char *qpsscale_user_sql_hint(const QsError *error);
+
 static inline bool
 qpsscale_is_user_sql(const QsCall *call)
 {

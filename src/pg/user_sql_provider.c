@@ -25,6 +25,35 @@ qpsscale_provider_by_name(const char *name)
 	return qs_provider_by_name(name);
 }
 
+const char *
+qpsscale_user_sql_hint(const QsError *error)
+{
+	static const char *const hints[][2] = {
+		{"sql_timeout", "Make it faster, or raise qpsscale.sql_timeout."},
+		{"sql_budget", "Make SQL of groups faster, or raise qpsscale.interval."},
+		{"sql_process_ended", "It must heed a cancellation; the server log says how the process ended."},
+		{"no_sql_process", "The message and the server log say why there is none."},
+		{"owner_missing", "Set owner to an existing role."},
+		{"function_missing", "CREATE FUNCTION makes it; get_capacity takes text, set_capacity text and integer."},
+		{"too_long", "Put it into a function."},
+		{"not_one_select", "Write one SELECT; what needs more goes into a function."},
+		{"not_one_column", "SELECT the number alone."},
+		{"not_a_number", "Cast it to double precision."},
+		{"not_one_row", "Aggregate the rows, or select one of them."},
+		{"not_a_count", "Return a whole number of instances, not below zero."},
+		{"no_desired", "Have the function know this asg_id, or mend asg_id."},
+	};
+
+	for (size_t i = 0; i < lengthof(hints); i++)
+		if (strcmp(error->code, hints[i][0]) == 0)
+			return hints[i][1];
+	/* an SQLSTATE: no cloud's code is one */
+	if (strlen(error->code) == 5 &&
+		strspn(error->code, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 5)
+		return "It runs as the owner of the group, read only if it reads, with the search path pg_catalog, pg_temp.";
+	return NULL;
+}
+
 static bool
 no_memory(QsError *error)
 {

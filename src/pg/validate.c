@@ -46,6 +46,10 @@ names_wrong_key(const char *code)
 static const char *
 hint_for(const QsError *error)
 {
+	const char *hint = qpsscale_user_sql_hint(error);
+
+	if (hint != NULL)
+		return hint;
 	switch (error->class)
 	{
 		case QS_ERROR_CREDENTIAL:

@@ -223,6 +223,20 @@ my @promises = (
 		}
 	],
 	[
+		qr/FROM public\.my_machines;/ => sub {
+			my ($output, $sample) = @_;
+			my ($head, $row) = sample_rows($sample->{text});
+
+			is((split /\n/, $output)[0], join('|', cells($row)),
+				'SQL alone decides what the manual shows');
+			is(sql('SELECT wanted FROM public.my_machines'), '5',
+				'and the function is called');
+			# the story of the manual goes on with one group
+			sql("SELECT qpsscale_delete(id) FROM qpsscale.resource_groups"
+				  . " WHERE name = 'print'");
+		}
+	],
+	[
 		qr/SET qpsscale.enabled = off/ => sub {
 			wait_for($node, 'SELECT state FROM qpsscale.stat_worker',
 				'disabled', 'the kill switch stops the worker');
