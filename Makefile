@@ -67,15 +67,19 @@ DATA = sql/qpsscale--1.0.0.sql $(wildcard sql/qpsscale--*--*.sql)
 # qpsscale.so: what every backend may load.
 MODULE_big = qpsscale
 HOST_PG = module settings shared launcher databases oneshot functions \
-	privileges accounts crash_points installation alerts stall forecasting
-HOST_CORE = $(patsubst src/core/%.c,%,$(sort $(wildcard src/core/forecast*.c))) \
-	order_statistics arena error
-OBJS = $(HOST_PG:%=src/pg/%.o) $(HOST_CORE:%=src/core/%.o)
+	privileges accounts crash_points installation alerts stall forecasting \
+	decision
+
+# What a backend may do without a worker: qpsscale_decide(), forecasts.  What it
+# shares with workers is in both libraries, and neither sees the other's.
+BOTH_OBJS = src/pg/crash_points.o \
+	$(patsubst %,src/pg/%.o,group_row store_signals store_bounds store_rows \
+	explain explain_signals json_writer) \
+	$(patsubst %.c,%.o,$(sort $(wildcard src/core/*.c)))
+OBJS = $(sort $(HOST_PG:%=src/pg/%.o) $(BOTH_OBJS))
 
 # qpsscale_worker.so: what only worker processes load, which is all the rest.
 WORKER = qpsscale_worker
-# Both libraries need these, and neither sees the other's.
-BOTH_OBJS = src/pg/crash_points.o src/core/arena.o src/core/error.o
 WORKER_OBJS = $(BOTH_OBJS) $(filter-out $(OBJS),$(patsubst %.c,%.o,$(sort \
 	$(wildcard src/pg/*.c src/core/*.c src/cloud/*.c src/net/*.c))))
 WORKER_LIBS = -lcurl -ljansson -lxml2 -lcrypto

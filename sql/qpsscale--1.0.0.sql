@@ -380,6 +380,7 @@ CREATE TABLE qpsscale.activities (
 	evaluator_pid integer,
 	evaluator_started_at timestamptz,
 	requested_by name,
+	decision_id uuid,
 	accepted_at timestamptz,
 	finished_at timestamptz,
 	in_service_seconds double precision,
@@ -421,7 +422,8 @@ COMMENT ON COLUMN qpsscale.activities.policy_version IS 'version of the policy t
 COMMENT ON COLUMN qpsscale.activities.evaluation_id IS 'row of qpsscale.evaluations that explains it';
 COMMENT ON COLUMN qpsscale.activities.evaluator_pid IS 'process that wrote the intent: only it may send the call';
 COMMENT ON COLUMN qpsscale.activities.evaluator_started_at IS 'start of that process';
-COMMENT ON COLUMN qpsscale.activities.requested_by IS 'who set it by hand with qpsscale_set_capacity(); NULL = decided';
+COMMENT ON COLUMN qpsscale.activities.requested_by IS 'who asked for it with qpsscale_set_capacity() or qpsscale_execute(); NULL = nobody, the worker decided';
+COMMENT ON COLUMN qpsscale.activities.decision_id IS 'decision that it carried out; NULL = none was recorded before';
 COMMENT ON COLUMN qpsscale.activities.accepted_at IS 'when the cloud accepted it';
 COMMENT ON COLUMN qpsscale.activities.finished_at IS 'when it reached its final status';
 COMMENT ON COLUMN qpsscale.activities.in_service_seconds IS 'measured boot time: from acceptance until all instances of a growth were in service; only where it was successful';
@@ -492,6 +494,70 @@ COMMENT ON COLUMN qpsscale.errors.context IS 'class, code, HTTP status';
 COMMENT ON COLUMN qpsscale.errors.occurred_at IS 'when it happened first';
 COMMENT ON INDEX qpsscale.errors_history_idx IS
 	'errors of one group';
+
+/* No foreign key to the group: the trail outlives it. */
+CREATE TABLE qpsscale.decisions (
+	id uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
+	resource_group_id bigint NOT NULL,
+	decided_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	decided_by name,
+	expires_at timestamptz NOT NULL,
+	action text NOT NULL
+		CHECK (action = 'none' OR action = 'scale_up'
+			   OR action = 'scale_down'),
+	current_instances integer CHECK (current_instances >= 0),
+	desired_instances integer CHECK (desired_instances >= 0),
+	reason text NOT NULL,
+	explanation jsonb NOT NULL,
+	confidence double precision
+		CHECK (confidence >= 0 AND confidence <= 1),
+	use_prediction boolean NOT NULL DEFAULT false,
+	overrides jsonb,
+	observed_at timestamptz NOT NULL,
+	policy_version bigint NOT NULL,
+	estimated_hourly_cost numeric CHECK (estimated_hourly_cost >= 0),
+	currency text,
+	executed boolean NOT NULL DEFAULT false,
+	executed_at timestamptz,
+	executed_by name,
+	activity_id bigint,
+	CONSTRAINT decisions_executed_check
+		CHECK (executed = (activity_id IS NOT NULL)
+			   AND executed = (executed_at IS NOT NULL))
+);
+
+CREATE INDEX decisions_history_idx
+	ON qpsscale.decisions (resource_group_id, decided_at);
+CREATE INDEX decisions_decided_at_idx
+	ON qpsscale.decisions (decided_at);
+
+COMMENT ON TABLE qpsscale.decisions IS
+	'what qpsscale_decide() decided: recorded, and carried out by qpsscale_execute() at most once';
+COMMENT ON COLUMN qpsscale.decisions.id IS 'decision_id';
+COMMENT ON COLUMN qpsscale.decisions.resource_group_id IS 'the group; it may be gone since';
+COMMENT ON COLUMN qpsscale.decisions.decided_at IS 'when it was decided';
+COMMENT ON COLUMN qpsscale.decisions.decided_by IS 'role that asked for it';
+COMMENT ON COLUMN qpsscale.decisions.expires_at IS 'until when it can be executed';
+COMMENT ON COLUMN qpsscale.decisions.action IS 'none, scale_up or scale_down';
+COMMENT ON COLUMN qpsscale.decisions.current_instances IS 'desired capacity that it starts from; if that has moved it is not executed';
+COMMENT ON COLUMN qpsscale.decisions.desired_instances IS 'desired capacity that it leads to';
+COMMENT ON COLUMN qpsscale.decisions.reason IS 'why; the README explains each reason';
+COMMENT ON COLUMN qpsscale.decisions.explanation IS 'inputs, proposals, clamps, winner, blocker';
+COMMENT ON COLUMN qpsscale.decisions.confidence IS 'of the forecast that it used, 0 to 1; NULL = it used none';
+COMMENT ON COLUMN qpsscale.decisions.use_prediction IS 'a forecast was asked for';
+COMMENT ON COLUMN qpsscale.decisions.overrides IS 'what was assumed instead of the policy and the load; such a decision cannot be executed';
+COMMENT ON COLUMN qpsscale.decisions.observed_at IS 'when the evaluation was whose observation it used';
+COMMENT ON COLUMN qpsscale.decisions.policy_version IS 'version of the policy; if that has changed it is not executed';
+COMMENT ON COLUMN qpsscale.decisions.estimated_hourly_cost IS 'what desired_instances cost an hour; NULL = no price is known';
+COMMENT ON COLUMN qpsscale.decisions.currency IS 'of that cost';
+COMMENT ON COLUMN qpsscale.decisions.executed IS 'it was carried out';
+COMMENT ON COLUMN qpsscale.decisions.executed_at IS 'when';
+COMMENT ON COLUMN qpsscale.decisions.executed_by IS 'role that asked for that';
+COMMENT ON COLUMN qpsscale.decisions.activity_id IS 'row of qpsscale.activities by which it was carried out';
+COMMENT ON INDEX qpsscale.decisions_history_idx IS
+	'decisions on one group';
+COMMENT ON INDEX qpsscale.decisions_decided_at_idx IS
+	'finds the oldest, which retention deletes';
 
 CREATE TABLE qpsscale.interventions (
 	id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
@@ -750,6 +816,7 @@ SELECT pg_catalog.pg_extension_config_dump('qpsscale.evaluations', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.evaluations_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.errors', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.errors_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('qpsscale.decisions', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.interventions', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.interventions_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.armed', '');
@@ -2729,6 +2796,150 @@ COMMENT ON FUNCTION @extschema@.qpsscale_reset_circuit(bigint) IS
  * Who may DELETE from a table may also lock it against everybody, and so stop
  * the worker: the right to delete one's groups comes as a function.
  */
+------------------------------------------------------------------------------
+-- Decide, execute, history
+------------------------------------------------------------------------------
+
+/*
+ * What may be overridden is what a policy says about numbers; what the group
+ * is, and whose, stays.  "qps" is the load.
+ */
+CREATE FUNCTION qpsscale.overridden(group_id bigint, overrides jsonb)
+RETURNS SETOF qpsscale.resource_groups
+LANGUAGE plpgsql STABLE ROWS 1
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	known CONSTANT text[] := ARRAY['qps', 'mode', 'target_qps', 'target_cpu',
+		'target_memory', 'up_threshold', 'down_threshold', 'min_instances',
+		'max_instances', 'max_scale_up_per_action',
+		'max_scale_down_per_action', 'max_scale_down_percent',
+		'scale_up_tolerance', 'scale_down_tolerance', 'scale_up_on',
+		'suspicious_drop_guard', 'scale_down_window_seconds',
+		'scale_up_cooldown_seconds', 'scale_down_cooldown_seconds',
+		'general_cooldown_seconds', 'max_load_age_seconds'];
+	the_group qpsscale.resource_groups;
+	stranger text;
+BEGIN
+	SELECT g.* INTO the_group
+	FROM qpsscale.resource_groups g WHERE g.id = group_id;
+	IF NOT FOUND OR overrides IS NULL THEN
+		RETURN QUERY SELECT g.* FROM qpsscale.resource_groups g
+			WHERE g.id = group_id;
+		RETURN;
+	END IF;
+	SELECT o.name INTO stranger
+	FROM pg_catalog.jsonb_object_keys(overrides) AS o (name)
+	WHERE NOT o.name = ANY (known)
+	LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'override "%" is not known', stranger
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = pg_catalog.format('What can be overridden: %s.',
+										   pg_catalog.array_to_string(known, ', '));
+	END IF;
+	the_group := pg_catalog.jsonb_populate_record(the_group, overrides);
+	IF the_group.target_qps <= 0 OR the_group.target_qps = 'Infinity'
+		OR the_group.target_qps = 'NaN' OR the_group.min_instances < 0
+		OR the_group.max_instances < 0
+		OR the_group.min_instances > the_group.max_instances
+		OR the_group.down_threshold >= the_group.up_threshold
+		OR NOT the_group.mode = ANY (ARRAY['dynamic', 'static']) THEN
+		RAISE EXCEPTION 'with these overrides the policy would not be valid'
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'What CHECK constraints demand of qpsscale.resource_groups holds for overrides, too.';
+	END IF;
+	RETURN NEXT the_group;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.overridden(bigint, jsonb) IS
+	'a group as it would be with other policy values; qpsscale_decide() decides on it';
+
+CREATE FUNCTION @extschema@.qpsscale_decide(group_id bigint,
+											use_prediction boolean DEFAULT false,
+											overrides jsonb DEFAULT NULL)
+RETURNS qpsscale.decisions
+AS 'MODULE_PATHNAME', 'qpsscale_decide_group'
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION @extschema@.qpsscale_decide(bigint, boolean, jsonb) IS
+	'decides from what the last evaluation saw and records it, without acting; overrides answer what-if';
+
+CREATE FUNCTION @extschema@.qpsscale_execute(decision_id uuid)
+RETURNS jsonb
+AS 'MODULE_PATHNAME', 'qpsscale_execute_decision'
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION @extschema@.qpsscale_execute(uuid) IS
+	'carries a recorded decision out, once: reads the cloud again, and refuses what has expired or moved';
+
+CREATE FUNCTION qpsscale.execution_result(decision_id uuid)
+RETURNS jsonb
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT pg_catalog.jsonb_build_object(
+		'decision_id', d.id,
+		'success', CASE
+			WHEN a.status = 'failed' AND a.accepted_at IS NULL THEN false
+			WHEN a.accepted_at IS NOT NULL THEN true END,
+		'activity_id', d.activity_id,
+		'status', a.status,
+		'action', d.action,
+		'previous_instances', d.current_instances,
+		'new_instances', CASE
+			WHEN a.accepted_at IS NOT NULL THEN d.desired_instances
+			WHEN a.status = 'failed' THEN d.current_instances END,
+		'executed_at', d.executed_at,
+		'executed_by', d.executed_by,
+		'execution_time_ms', pg_catalog.round(1000 * extract(epoch FROM
+			coalesce(a.accepted_at, a.finished_at) - a.requested_at)),
+		'error', a.error_message)
+	FROM qpsscale.decisions d
+	LEFT JOIN qpsscale.activities a ON a.id = d.activity_id
+	WHERE d.id = execution_result.decision_id AND d.executed
+$$;
+COMMENT ON FUNCTION qpsscale.execution_result(uuid) IS
+	'what qpsscale_execute() returns of a decision that was executed; NULL of another';
+
+CREATE FUNCTION @extschema@.qpsscale_history(group_id bigint,
+											 max_rows integer DEFAULT 50,
+											 skip_rows integer DEFAULT 0,
+											 before_id bigint DEFAULT NULL)
+RETURNS SETOF qpsscale.activities
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF max_rows IS NULL OR max_rows < 1 OR max_rows > 1000 THEN
+		RAISE EXCEPTION 'max_rows must be from 1 to 1000'
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'Ask for the rest with before_id, the id of the last row that you have.';
+	END IF;
+	IF skip_rows IS NULL OR skip_rows < 0 OR skip_rows > 100000 THEN
+		RAISE EXCEPTION 'skip_rows must be from 0 to 100000'
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'Use before_id, the id of the last row that you have, to go further back.';
+	END IF;
+	IF group_id IS NULL THEN
+		RETURN QUERY
+			SELECT a.* FROM qpsscale.activities a
+			WHERE a.id < coalesce(before_id, 9223372036854775807)
+			ORDER BY a.id DESC
+			LIMIT max_rows OFFSET skip_rows;
+	ELSE
+		RETURN QUERY
+			SELECT a.* FROM qpsscale.activities a
+			WHERE a.resource_group_id = group_id
+				AND a.id < coalesce(before_id, 9223372036854775807)
+			ORDER BY a.id DESC
+			LIMIT max_rows OFFSET skip_rows;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.qpsscale_history(bigint, integer, integer, bigint) IS
+	'activities of a group, or of all with NULL, newest first; before_id goes on from the last row';
+
 CREATE FUNCTION @extschema@.qpsscale_delete(group_id bigint)
 RETURNS void
 AS 'MODULE_PATHNAME', 'qpsscale_delete_group'
@@ -3457,6 +3668,8 @@ FROM (VALUES
 	('TABLE qpsscale.evaluations', 'worker', 'SELECT, INSERT, DELETE'),
 	('TABLE qpsscale.errors', 'reader', 'SELECT'),
 	('TABLE qpsscale.errors', 'worker', 'SELECT, INSERT, DELETE'),
+	('TABLE qpsscale.decisions', 'reader', 'SELECT'),
+	('TABLE qpsscale.decisions', 'worker', 'SELECT, UPDATE (executed, executed_at, executed_by, activity_id), DELETE'),
 	('TABLE qpsscale.interventions', 'reader', 'SELECT'),
 	('TABLE qpsscale.interventions', 'worker', 'SELECT, INSERT, DELETE'),
 	('TABLE qpsscale.armed', 'reader', 'SELECT'),
@@ -3519,6 +3732,12 @@ FROM (VALUES
 	('FUNCTION @extschema@.qpsscale_resume(bigint)', 'operator', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_reset_circuit(bigint)', 'operator', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_set_capacity(bigint, integer, text, timestamptz)', 'operator', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_decide(bigint, boolean, jsonb)', 'operator', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_execute(uuid)', 'operator', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_history(bigint, integer, integer, bigint)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.overridden(bigint, jsonb)', 'operator', 'EXECUTE'),
+	('FUNCTION qpsscale.execution_result(uuid)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.execution_result(uuid)', 'worker', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_delete(bigint)', 'operator', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_delete_signal(bigint, text)', 'operator', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_delete_schedule(bigint, text)', 'operator', 'EXECUTE'),

@@ -418,7 +418,8 @@ static void
 think_held(QsThought *t)
 {
 	t->target = qs_held_target(t->history, &t->limits, t->decision);
-	t->reason = t->history->by_hand ? QS_REASON_SET_BY_HAND : QS_REASON_HELD;
+	t->reason = t->history->by_hand ? QS_REASON_SET_BY_HAND :
+		t->history->executes ? QS_REASON_DECISION_EXECUTED : QS_REASON_HELD;
 	t->hold = QS_NO_REASON;
 	t->hold_until = QS_NEVER;
 	t->veto = QS_NO_REASON;

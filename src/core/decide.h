@@ -114,6 +114,7 @@ typedef enum QsReason
 	QS_REASON_CONFIRMING,		/* confirming: n of m observations */
 	QS_REASON_WOULD_SCALE_OUT_AGAIN,	/* would_scale_out_again */
 	QS_REASON_RATE_LIMITED,		/* rate_limited */
+	QS_REASON_DECISION_EXECUTED,	/* decision_executed: qpsscale_execute() */
 	QS_REASON_COUNT				/* not a reason */
 } QsReason;
 
@@ -301,6 +302,7 @@ typedef struct QsHistory
 	int			held_instances; /* an operator's number, used while */
 	int64_t		held_until;		/* now is before this; QS_NEVER: none */
 	bool		by_hand;		/* the operator asks for it just now */
+	bool		executes;		/* it is the number of a recorded decision */
 } QsHistory;
 
 typedef struct QsProposal

@@ -29,7 +29,8 @@ qs_held_target(const QsHistory *history, const QsLimits *limits,
 	QsCut		cut;
 
 	decision->n_clamps = 0;
-	decision->winner = history->by_hand ? "by_hand" : "held";
+	decision->winner = history->by_hand ? "by_hand" :
+		history->executes ? "decision" : "held";
 	decision->confirmed = decision->confirm_n = decision->confirm_m = 0;
 	qs_decision_add_proposal(decision, decision->winner, decision->base,
 							 history->held_instances, history->held_instances);

@@ -281,6 +281,11 @@ static const ReasonText reasons[QS_REASON_COUNT] = {
 		"The policy's rates allow no further change in this direction for now;"
 		" wait until blocked_until, or raise them."
 	},
+	[QS_REASON_DECISION_EXECUTED] = {
+		"decision_executed",
+		"A recorded decision was carried out with qpsscale_execute; nothing is"
+		" to be done."
+	},
 };
 
 const char *

@@ -21,6 +21,7 @@
 #include "pg/account_index.h"
 #include "pg/conflict.h"
 #include "pg/cycle.h"
+#include "pg/execution.h"
 #include "pg/explain.h"
 #include "pg/intervention.h"
 #include "pg/observe.h"
@@ -374,7 +375,8 @@ log_step_error(const char *what, ErrorData *error)
 			 errmsg("qpsscale could not %s: %s", what, error->message)));
 }
 
-/* An operator's number that cannot be set is not even recorded. */
+/* An operator's number that cannot be set is not even recorded, nor is a
+ * decision that cannot be executed. */
 static int
 leave_refused(Cycle *cycle, QpsscaleGroup **groups, int n)
 {
@@ -382,7 +384,9 @@ leave_refused(Cycle *cycle, QpsscaleGroup **groups, int n)
 
 	for (int i = 0; i < n; i++)
 	{
-		if (qpsscale_intervention_refused(groups[i]))
+		if (cycle->request->by_hand != NULL ?
+			qpsscale_intervention_refused(groups[i]) :
+			qpsscale_execution_refused(groups[i]))
 			enter(cycle, groups[i], STAGE_FINISHED);
 		else
 			groups[left++] = groups[i];
@@ -405,7 +409,8 @@ intend(Cycle *cycle)
 			enter(cycle, groups[i], STAGE_FINISHED);
 		return;
 	}
-	if (cycle->request->by_hand != NULL)
+	if (cycle->request->by_hand != NULL ||
+		cycle->request->selection.execute != NULL)
 		n = leave_refused(cycle, groups, n);
 	qpsscale_worker_state("writing decisions");
 	if (!qpsscale_store_intend(groups, n, cycle->settings->metric_period_s,
@@ -629,6 +634,7 @@ prepare_group(Cycle *cycle, QpsscaleGroup *group, HTAB *accounts)
 	complete_policy(cycle, group);
 	if (cycle->request->by_hand != NULL)
 		qpsscale_intervene(group, cycle->request->by_hand);
+	qpsscale_execute(group);
 	problem = qpsscale_account_problem(account, group);
 	if (problem != NULL)
 	{

@@ -13,6 +13,7 @@
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "fmgr.h"
+#include "executor/spi.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -22,6 +23,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
+#include "utils/uuid.h"
 
 #include "pg/compat.h"
 #include "pg/databases.h"
@@ -35,6 +37,7 @@ PG_FUNCTION_INFO_V1(qpsscale_evaluate_all);
 PG_FUNCTION_INFO_V1(qpsscale_evaluate_group);
 PG_FUNCTION_INFO_V1(qpsscale_validate_group);
 PG_FUNCTION_INFO_V1(qpsscale_set_capacity_by_hand);
+PG_FUNCTION_INFO_V1(qpsscale_execute_decision);
 PG_FUNCTION_INFO_V1(qpsscale_stat_worker_rows);
 PG_FUNCTION_INFO_V1(qpsscale_host_identity);
 PG_FUNCTION_INFO_V1(qpsscale_is_preloaded);
@@ -295,6 +298,77 @@ qpsscale_set_capacity_by_hand(PG_FUNCTION_ARGS)
 	spec.kind = QPSSCALE_REQUEST_SET_CAPACITY;
 	spec.group_id = group_argument(fcinfo, 0);
 	spec.by_hand = &by_hand;
+	qpsscale_call(&spec, keep_result, &result);
+	if (result == (Datum) 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("the qpsscale worker sent no result")));
+	PG_RETURN_DATUM(result);
+}
+
+/* The group of a decision that the caller sees; *executed: it was before. */
+static int64
+group_of_decision(Datum decision_id, Datum *executed)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Oid			types[1] = {UUIDOID};
+	int64		group_id;
+	bool		null;
+	char	   *result;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args("SELECT d.resource_group_id,"
+							  " qpsscale.execution_result(d.id)"
+							  " FROM qpsscale.decisions d"
+							  " WHERE d.id OPERATOR(pg_catalog.=) $1", 1,
+							  types, &decision_id, NULL, true, 1) !=
+		SPI_OK_SELECT)
+		elog(ERROR, "a decision cannot be read");
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_DATA_FOUND),
+				 errmsg("decision %s does not exist",
+						DatumGetCString(DirectFunctionCall1(uuid_out,
+															decision_id))),
+				 errhint("SELECT id, resource_group_id, expires_at FROM qpsscale.decisions lists them.")));
+	group_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+										   SPI_tuptable->tupdesc, 1, &null));
+	result = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
+	if (result != NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		*executed = parse_jsonb(result);
+		MemoryContextSwitchTo(old);
+	}
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	return group_id;
+}
+
+/* qpsscale_execute(decision_id uuid) */
+Datum
+qpsscale_execute_decision(PG_FUNCTION_ARGS)
+{
+	QpsscaleCallSpec spec = {0};
+	QpsscaleExecute execute = {0};
+	Datum		result = (Datum) 0;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("decision_id must not be null")));
+	spec.group_id = group_of_decision(PG_GETARG_DATUM(0), &result);
+	qpsscale_check_group(spec.group_id);
+	if (result != (Datum) 0)
+		PG_RETURN_DATUM(result);
+	memcpy(execute.decision_id, PG_GETARG_UUID_P(0)->data, UUID_LEN);
+	strlcpy(execute.executed_by, GetUserNameFromId(GetUserId(), false),
+			NAMEDATALEN);
+	spec.function = "qpsscale_execute";
+	spec.kind = QPSSCALE_REQUEST_EXECUTE;
+	spec.execute = &execute;
 	qpsscale_call(&spec, keep_result, &result);
 	if (result == (Datum) 0)
 		ereport(ERROR,

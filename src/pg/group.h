@@ -123,6 +123,21 @@ typedef struct GroupChange
 	TimestampTz seen_at;		/* 0 = nothing to tell */
 } GroupChange;
 
+/* A row of qpsscale.decisions that is to be carried out. */
+typedef struct GroupExecution
+{
+	const QpsscaleExecute *asked;
+	int64		group_id;
+	int64		policy_version;
+	const char *action;
+	const char *reason;
+	int			current;
+	int			desired;
+	TimestampTz expires_at;
+	bool		executed;
+	bool		overridden;
+} GroupExecution;
+
 struct QpsscaleAccount;
 
 /* What a row of qpsscale.signal_state said; all of it zero: there was none. */
@@ -211,6 +226,7 @@ typedef struct QpsscaleGroup
 
 	/* an operator's number instead of what the load asks for */
 	const QpsscaleByHand *by_hand;	/* NULL: nobody asked */
+	GroupExecution *execution;	/* a decision to be carried out, or NULL */
 	int			refused_sqlstate;	/* 0, or why nothing of it was begun */
 	const char *refused_message;
 	const char *refused_hint;

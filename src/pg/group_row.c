@@ -327,3 +327,25 @@ qpsscale_read_group(Row *row, QpsscaleGroup *group, TimestampTz now)
 	read_open_activity(row, &group->open);
 	group->policy.dry_run = group->row_dry_run || !group->enabled;
 }
+
+void
+qpsscale_store_select(SPIPlanPtr *plan, const char *sql,
+					  const StoreSelection *selection)
+{
+	Oid			types[2] = {INT8OID, OIDOID};
+	Datum		values[2] = {Int64GetDatum(selection->group_id),
+	ObjectIdGetDatum(selection->role)};
+	char		nulls[3] = {selection->all_enabled ? 'n' : ' ',
+	OidIsValid(selection->role) ? ' ' : 'n', '\0'};
+
+	if (*plan == NULL)
+	{
+		SPIPlanPtr	prepared = SPI_prepare(sql, 2, types);
+
+		if (prepared == NULL || SPI_keepplan(prepared) != 0)
+			elog(ERROR, "could not prepare: %s", sql);
+		*plan = prepared;
+	}
+	if (SPI_execute_plan(*plan, values, nulls, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not run: %s", sql);
+}

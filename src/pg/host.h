@@ -38,6 +38,9 @@
 /* SQLSTATEs of our own (class QS); listed in README.md. */
 #define QPSSCALE_ERRCODE_NO_WORKER	MAKE_SQLSTATE('Q','S','0','0','1')
 #define QPSSCALE_ERRCODE_TIMEOUT	MAKE_SQLSTATE('Q','S','0','0','2')
+#define QPSSCALE_ERRCODE_DECISION_EXPIRED	MAKE_SQLSTATE('Q','S','0','0','3')
+#define QPSSCALE_ERRCODE_DECISION_MOVED		MAKE_SQLSTATE('Q','S','0','0','4')
+#define QPSSCALE_ERRCODE_NOTHING_TO_EXECUTE MAKE_SQLSTATE('Q','S','0','0','5')
 
 typedef struct QpsscaleStamp
 {
@@ -74,6 +77,8 @@ typedef struct QpsscaleSettings
 	char	   *alert_webhook_url;	/* or a reference to one; "" = none */
 	bool		notify;			/* NOTIFY for each alert */
 	int			stall_timeout_ms;	/* 0 = automatic */
+	int			max_observation_age_s;	/* qpsscale_decide() uses no older one */
+	int			decision_lifetime_s;	/* then it is not executed any more */
 	int			sql_timeout_ms; /* of one query or function of users */
 } QpsscaleSettings;
 
@@ -81,7 +86,8 @@ typedef enum QpsscaleRequestKind
 {
 	QPSSCALE_REQUEST_EVALUATE,
 	QPSSCALE_REQUEST_VALIDATE,
-	QPSSCALE_REQUEST_SET_CAPACITY
+	QPSSCALE_REQUEST_SET_CAPACITY,
+	QPSSCALE_REQUEST_EXECUTE
 } QpsscaleRequestKind;
 
 /* What an operator asks for with qpsscale_set_capacity(). */
@@ -93,6 +99,13 @@ typedef struct QpsscaleByHand
 	char		session_by[NAMEDATALEN];	/* the role that logged in */
 	char		reason[512];	/* in the database's encoding */
 } QpsscaleByHand;
+
+/* What qpsscale_execute() is asked for. */
+typedef struct QpsscaleExecute
+{
+	unsigned char decision_id[16];
+	char		executed_by[NAMEDATALEN];
+} QpsscaleExecute;
 
 /*
  * One call of qpsscale_evaluate() and its kin, in a DSM segment that the
@@ -114,6 +127,7 @@ typedef struct QpsscaleRequest
 	int64		group_id;
 	bool		dry_run;		/* true: nothing is called that changes */
 	QpsscaleByHand by_hand;		/* of SET_CAPACITY */
+	QpsscaleExecute execute;	/* of EXECUTE */
 	Size		queue_offset;	/* of the shm_mq from the segment's start */
 } QpsscaleRequest;
 

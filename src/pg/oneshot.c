@@ -145,6 +145,8 @@ open_call(Call *call)
 	request->dry_run = call->spec->dry_run;
 	if (call->spec->by_hand != NULL)
 		request->by_hand = *call->spec->by_hand;
+	if (call->spec->execute != NULL)
+		request->execute = *call->spec->execute;
 	request->queue_offset = QUEUE_OFFSET;
 
 	/* The sender sets itself: we do not know yet which process it will be. */
@@ -257,10 +259,12 @@ raise_error(const Call *call, const char *body, Size length)
 	detail = next_string(&rest, end);
 	hint = next_string(&rest, end);
 
-	/* The caller sees the group (functions.c has looked), the worker not. */
+	/* The caller sees it (functions.c has looked), the worker not. */
 	if (sqlstate == ERRCODE_NO_DATA_FOUND && !call->spec->all_groups)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 call->spec->execute != NULL ?
+				 errmsg("the decision is not committed yet") :
 				 errmsg("resource group %lld is not committed yet",
 						(long long) call->spec->group_id),
 				 errdetail("%s() runs in a worker process, which sees committed rows only.",

@@ -21,6 +21,7 @@ typedef struct QpsscaleCallSpec
 	int64		group_id;		/* unless all_groups; the caller sees it */
 	bool		dry_run;
 	const QpsscaleByHand *by_hand;	/* of SET_CAPACITY */
+	const QpsscaleExecute *execute; /* of EXECUTE */
 } QpsscaleCallSpec;
 
 /*

@@ -28,6 +28,8 @@
  *	notify				on							-
  *	stall_timeout		0 (automatic)	0 .. 1 h	-
  *	sql_timeout			1 s			10 ms .. 1 min	-
+ *	max_observation_age	300 s		1 s .. 1 d		-
+ *	decision_lifetime	300 s		1 s .. 1 d		-
  *	region				''			a region name	REGION
  *	detailed_logging	off							ENABLE_DETAILED_LOGGING
  *	log_level			info						LOG_LEVEL
@@ -532,9 +534,24 @@ define_alerts(void)
 			   "minute.");
 }
 
+static void
+define_decisions(void)
+{
+	QpsscaleSettings *s = &qpsscale_settings;
+
+	define_int("qpsscale.max_observation_age", &s->max_observation_age_s, 300,
+			   1, 86400, GUC_UNIT_S,
+			   "Oldest observation that qpsscale_decide() decides on.",
+			   "It asks no cloud but takes what the last evaluation saw.");
+	define_int("qpsscale.decision_lifetime", &s->decision_lifetime_s, 300, 1,
+			   86400, GUC_UNIT_S,
+			   "How long a recorded decision can be executed.", NULL);
+}
+
 void
 qpsscale_settings_define(void)
 {
+	define_decisions();
 	define_behaviour();
 	define_times();
 	define_security();

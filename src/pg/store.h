@@ -23,6 +23,7 @@ typedef struct StoreSelection
 	Oid			role;			/* only groups it may act on; InvalidOid = all */
 	bool		trim_history;	/* delete a bounded batch of old rows too */
 	int			retention_s;
+	const QpsscaleExecute *execute; /* its decision is read too; or NULL */
 } StoreSelection;
 
 typedef struct StoreSnapshot

@@ -17,6 +17,7 @@
 #include "nodes/parsenodes.h"
 #include "nodes/value.h"
 #include "pg/crash_points.h"
+#include "pg/execution.h"
 #include "pg/group_row.h"
 #include "pg/seal.h"
 #include "pg/step.h"
@@ -51,28 +52,6 @@ static const char accounts_sql[] =
 "  usage, server_owner, server_owner_is_superuser, server_options, mapped,"
 "  mapping_options"
 " FROM qpsscale.accounts($1)";
-
-void
-qpsscale_store_select(SPIPlanPtr *plan, const char *sql,
-					  const StoreSelection *selection)
-{
-	Oid			types[2] = {INT8OID, OIDOID};
-	Datum		values[2] = {Int64GetDatum(selection->group_id),
-	ObjectIdGetDatum(selection->role)};
-	char		nulls[3] = {selection->all_enabled ? 'n' : ' ',
-	OidIsValid(selection->role) ? ' ' : 'n', '\0'};
-
-	if (*plan == NULL)
-	{
-		SPIPlanPtr	prepared = SPI_prepare(sql, 2, types);
-
-		if (prepared == NULL || SPI_keepplan(prepared) != 0)
-			elog(ERROR, "could not prepare: %s", sql);
-		*plan = prepared;
-	}
-	if (SPI_execute_plan(*plan, values, nulls, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not run: %s", sql);
-}
 
 static void
 load_groups(LoadArguments *arguments)
@@ -232,6 +211,11 @@ trim_history(void *argument)
 		"  ORDER BY o.id LIMIT 1000) old"
 		" WHERE a.id = old.id"
 		" AND old.requested_at < now() - make_interval(secs => $1)",
+		"DELETE FROM qpsscale.decisions d USING"
+		" (SELECT o.id FROM qpsscale.decisions o"
+		"  WHERE o.decided_at < now() - make_interval(secs => $1)"
+		"  ORDER BY o.decided_at LIMIT 1000) old"
+		" WHERE d.id = old.id",
 		"DELETE FROM qpsscale.interventions i USING"
 		" (SELECT o.id, o.made_at FROM qpsscale.interventions o"
 		"  ORDER BY o.id LIMIT 1000) old"
@@ -280,6 +264,9 @@ load_body(void *argument)
 		return;
 	snapshot->armed = read_armed();
 	load_groups(arguments);
+	if (arguments->selection->execute != NULL)
+		qpsscale_load_execution(arguments->selection->execute, snapshot,
+								arguments->context);
 	QPSSCALE_CRASH_POINT(groups_read);
 	qpsscale_store_load_signals(arguments->selection, snapshot,
 								arguments->context);

@@ -480,6 +480,7 @@ static bool
 stands(const QpsscaleGroup *group)
 {
 	return group->activity_id != 0 || group->by_hand != NULL ||
+		group->execution != NULL ||
 		group->open.resolved != group->open.status ||
 		qpsscale_changed_by_others(group);
 }

@@ -30,6 +30,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pg/crash_points.h"
+#include "pg/execution.h"
 #include "pg/explain.h"
 #include "pg/intervention.h"
 #include "pg/json_writer.h"
@@ -122,6 +123,7 @@ intend_substep(void *argument)
 	qpsscale_store_watch(batch);
 	qpsscale_store_signals(batch);
 	qpsscale_store_interventions(batch);
+	qpsscale_store_executions(batch);
 	qpsscale_store_errors(batch);
 	qpsscale_store_alerts(batch);
 	QPSSCALE_CRASH_POINT(intent_inserted);

@@ -25,6 +25,7 @@
 #include "pg/crash_points.h"
 #include "pg/cycle.h"
 #include "pg/delivery.h"
+#include "pg/execution.h"
 #include "pg/explain.h"
 #include "pg/intervention.h"
 #include "pg/messenger.h"
@@ -306,6 +307,28 @@ answer_by_hand(Answer *answer, QpsscaleGroup *group)
 	return true;
 }
 
+/* Of several calls for one decision all get what came of the first. */
+static bool
+answer_execute(Answer *answer, const QpsscaleExecute *asked,
+			   QpsscaleGroup *group)
+{
+	char	   *result = qpsscale_execution_result(asked);
+
+	if (result != NULL)
+	{
+		send_row(answer, result);
+		return true;
+	}
+	if (qpsscale_execution_refused(group))
+		send_error(answer, group->refused_sqlstate, group->refused_message,
+				   group->refused_hint);
+	else
+		send_error(answer, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+				   "the decision could not be carried out just now",
+				   "Call qpsscale_execute() again.");
+	return false;
+}
+
 static void
 answer_validate(Answer *answer, const CycleResult *result)
 {
@@ -337,6 +360,8 @@ answer_request(Answer *answer, const QpsscaleRequest *request)
 	cycle.validate = request->kind == QPSSCALE_REQUEST_VALIDATE;
 	if (request->kind == QPSSCALE_REQUEST_SET_CAPACITY)
 		cycle.by_hand = &request->by_hand;
+	if (request->kind == QPSSCALE_REQUEST_EXECUTE)
+		cycle.selection.execute = &request->execute;
 
 	if (!qpsscale_cycle(&cycle, &result))
 	{
@@ -355,6 +380,12 @@ answer_request(Answer *answer, const QpsscaleRequest *request)
 	QPSSCALE_CRASH_POINT(answering);
 	if (cycle.validate)
 		answer_validate(answer, &result);
+	else if (cycle.selection.execute != NULL)
+	{
+		if (!answer_execute(answer, cycle.selection.execute,
+							&result.snapshot.groups[0]))
+			return;
+	}
 	else if (cycle.by_hand == NULL)
 		answer_evaluate(answer, &result);
 	else if (!answer_by_hand(answer, &result.snapshot.groups[0]))
