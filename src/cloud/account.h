@@ -56,6 +56,7 @@ typedef struct QsAccount
 	const char *autoscaling_service;	/* signing service names */
 	const char *monitor_service;
 	const char *ca_file;
+	const char *tenant;			/* Prometheus: whose data, or NULL */
 	bool		rate_limits_off;
 	bool		dual_stack;		/* AWS: hosts that have IPv6 addresses too */
 
@@ -82,6 +83,11 @@ extern bool qs_credentials_from_environment(const char *provider,
 											QsLookup lookup, void *context,
 											QsCredentials *credentials,
 											QsError *error);
+
+/* "Authorization: Basic ..."; false when it is longer than there is room. */
+extern bool qs_credentials_set_basic(QsCredentials *credentials,
+									 const char *user, const char *password,
+									 QsError *error);
 
 /* After credentials were replaced: forgets what was derived from the old. */
 extern void qs_account_renewed(QsAccount *account, int64_t serial);

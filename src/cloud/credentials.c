@@ -8,9 +8,11 @@
  */
 #include "cloud/credential_source.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include <openssl/crypto.h>
+#include <openssl/evp.h>
 
 /* One link of the chain: each value has up to two names. */
 typedef struct CredentialNames
@@ -111,6 +113,28 @@ qs_credentials_from_environment(const char *provider, QsLookup lookup,
 	}
 	return qs_error_set(error, QS_ERROR_CREDENTIAL, "no_credentials", "%s",
 						chains[chain].absent);
+}
+
+/* RFC 7617. */
+bool
+qs_credentials_set_basic(QsCredentials *credentials, const char *user,
+						 const char *password, QsError *error)
+{
+	static const char scheme[] = "Basic ";
+	size_t		length = strlen(user) + 1 + strlen(password);
+	char		plain[QS_TOKEN_MAX / 4 * 3];
+	char	   *header = credentials->authorization;
+
+	header[0] = '\0';
+	if (length >= sizeof(plain))
+		return qs_error_set(error, QS_ERROR_CREDENTIAL, "too_long",
+							"name and password are too long");
+	snprintf(plain, sizeof(plain), "%s:%s", user, password);
+	memcpy(header, scheme, strlen(scheme));
+	(void) EVP_EncodeBlock((unsigned char *) header + strlen(scheme),
+						   (const unsigned char *) plain, (int) length);
+	OPENSSL_cleanse(plain, sizeof(plain));
+	return true;
 }
 
 void

@@ -12,6 +12,7 @@ static const QsProvider *const providers[] = {
 	&qs_provider_byteplus,
 	&qs_provider_aws,
 	&qs_provider_kubernetes,
+	&qs_provider_prometheus,
 };
 
 const char *

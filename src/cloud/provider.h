@@ -38,6 +38,7 @@ typedef struct QsSignalQuery
 	const char *query;			/* PromQL, or one of the provider's signals[] */
 	const char *label;			/* Prometheus: NULL, or by which of its labels */
 	const char *label_value;	/* the one series of many is found */
+	int64_t		max_age_us;		/* of a sample that is any use; 0 = no limit */
 } QsSignalQuery;
 
 /* One group as a provider sees it.  Ids are the caller's; results are set by
@@ -221,6 +222,7 @@ typedef struct QsProvider
 extern const QsProvider qs_provider_byteplus;
 extern const QsProvider qs_provider_aws;
 extern const QsProvider qs_provider_kubernetes;
+extern const QsProvider qs_provider_prometheus;
 
 /* NULL when there is none of that name. */
 extern const QsProvider *qs_provider_by_name(const char *name);

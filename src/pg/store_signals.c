@@ -105,6 +105,7 @@ read_signal(Row *row, QsSignal *signal, GroupSignal *source)
 	signal->tolerance = next_double(row, 0);
 	signal->empty_is_zero = next_bool(row);
 	signal->max_age_us = next_int32(row, 0) * USECS_PER_SEC;
+	source->query.max_age_us = signal->max_age_us;
 	signal->hold_us = next_int32(row, 0) * USECS_PER_SEC;
 	signal->fallback_instances = next_int32(row, QS_NO_LIMIT);
 	signal->fallback_after_us = next_int32(row, 0) * USECS_PER_SEC;
