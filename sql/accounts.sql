@@ -16,7 +16,7 @@ CREATE USER MAPPING FOR CURRENT_USER SERVER regress_cloud
 CREATE USER MAPPING FOR CURRENT_USER SERVER regress_cloud
 	OPTIONS (region 'eu-west-1');
 CREATE USER MAPPING FOR CURRENT_USER SERVER regress_cloud
-	OPTIONS (password 'x');
+	OPTIONS (passphrase 'x');
 ALTER FOREIGN DATA WRAPPER qpsscale OPTIONS (ADD region 'eu-west-1');
 ALTER FOREIGN DATA WRAPPER qpsscale OPTIONS (ADD colour 'x');
 CREATE FOREIGN TABLE regress_table (a integer) SERVER regress_cloud
@@ -65,7 +65,7 @@ SELECT o.name, attempt_option(o.name, E'\t')
 FROM (VALUES ('provider'), ('region'), ('endpoint'),
 	('autoscaling_endpoint'), ('monitor_endpoint'), ('autoscaling_service'),
 	('monitor_service'), ('ca_file'), ('rate_limits'), ('dual_stack'),
-	('metadata_endpoint'), ('sts_endpoint')) o (name);
+	('metadata_endpoint'), ('sts_endpoint'), ('tenant')) o (name);
 
 -- values at the edge
 SELECT o.name, o.value, split_part(attempt_option(o.name, o.value), E'\n', 1)
@@ -239,6 +239,29 @@ ALTER SERVER regress_of_carl OPTIONS (SET region 'eu-west-2');
 ALTER SERVER regress_of_carl OPTIONS (SET endpoint 'https://example.org');
 ALTER SERVER regress_of_carl OPTIONS (DROP endpoint);
 RESET ROLE;
+
+-- only Prometheus may stand behind a path, and a path is not everything
+CREATE SERVER regress_tried FOREIGN DATA WRAPPER qpsscale
+	OPTIONS (endpoint 'https://example.com/prefix');
+CREATE SERVER regress_tried FOREIGN DATA WRAPPER qpsscale
+	OPTIONS (endpoint 'https://example.com/prefix', provider 'aws');
+CREATE SERVER regress_tried FOREIGN DATA WRAPPER qpsscale
+	OPTIONS (endpoint 'https://example.com/a/../b', provider 'prometheus');
+CREATE SERVER regress_tried FOREIGN DATA WRAPPER qpsscale
+	OPTIONS (endpoint 'https://example.com/a?b=c', provider 'prometheus');
+CREATE SERVER regress_tried FOREIGN DATA WRAPPER qpsscale
+	OPTIONS (provider 'prometheus', endpoint 'https://example.com:9090/a/b/',
+			 tenant 'team-a|team-b');
+ALTER SERVER regress_tried OPTIONS (SET provider 'byteplus');
+ALTER SERVER regress_tried OPTIONS (SET tenant 'team a');
+CREATE USER MAPPING FOR CURRENT_USER SERVER regress_tried
+	OPTIONS (username 'a:b', password 'file:password');
+CREATE USER MAPPING FOR CURRENT_USER SERVER regress_tried
+	OPTIONS (username 'scaler', password 'canary');
+CREATE USER MAPPING FOR CURRENT_USER SERVER regress_tried
+	OPTIONS (username 'scaler', password 'file:password');
+DROP USER MAPPING FOR CURRENT_USER SERVER regress_tried;
+DROP SERVER regress_tried;
 
 DROP SERVER regress_of_carl;
 DROP SERVER regress_cloud;

@@ -51,10 +51,13 @@ typedef enum OptionKind
 	OPTION_PROVIDER,
 	OPTION_REGION,
 	OPTION_URL,
+	OPTION_ENDPOINT,
 	OPTION_SERVICE,
 	OPTION_PATH,
 	OPTION_SWITCH,
 	OPTION_NAME,
+	OPTION_TENANT,
+	OPTION_USER,
 	OPTION_ROLE_ARN,
 	OPTION_SESSION_NAME,
 	OPTION_CREDENTIALS,
@@ -76,11 +79,11 @@ typedef struct OptionRule
  */
 static const OptionRule rules[] = {
 	{"provider", ForeignServerRelationId, false, OPTION_PROVIDER,
-	"which cloud it is: byteplus, aws or kubernetes"},
+	"which cloud it is: byteplus, aws or kubernetes; prometheus for signals"},
 	{"region", ForeignServerRelationId, false, OPTION_REGION,
 	"region of groups that name none"},
-	{"endpoint", ForeignServerRelationId, true, OPTION_URL,
-	"https://host[:port] of every service of the account"},
+	{"endpoint", ForeignServerRelationId, true, OPTION_ENDPOINT,
+	"https://host[:port] of every service of the account; of Prometheus with the path before /api/v1"},
 	{"autoscaling_endpoint", ForeignServerRelationId, true, OPTION_URL,
 	"https://host[:port] of the scaling groups' service"},
 	{"monitor_endpoint", ForeignServerRelationId, true, OPTION_URL,
@@ -105,6 +108,8 @@ static const OptionRule rules[] = {
 	"external id that the role's owner asks for"},
 	{"role_session_name", ForeignServerRelationId, false, OPTION_SESSION_NAME,
 	"name of the role's sessions in the cloud's logs"},
+	{"tenant", ForeignServerRelationId, false, OPTION_TENANT,
+	"whose data Prometheus is asked for: header X-Scope-OrgID, as Mimir has it"},
 	{"access_key_id", UserMappingRelationId, false, OPTION_SECRET,
 	"file:name or env:NAME of the access key id"},
 	{"secret_access_key", UserMappingRelationId, false, OPTION_SECRET,
@@ -113,6 +118,10 @@ static const OptionRule rules[] = {
 	"file:name or env:NAME of a session token"},
 	{"token", UserMappingRelationId, false, OPTION_SECRET,
 	"file:name or env:NAME of a bearer token"},
+	{"username", UserMappingRelationId, false, OPTION_USER,
+	"name that Prometheus is shown with the password"},
+	{"password", UserMappingRelationId, false, OPTION_SECRET,
+	"file:name or env:NAME of the password"},
 	{"client_certificate", UserMappingRelationId, false, OPTION_SECRET,
 	"file:name or env:NAME of a client certificate with its chain, PEM"},
 	{"client_key", UserMappingRelationId, false, OPTION_SECRET,
@@ -137,7 +146,8 @@ static const OptionRule rules[] = {
 	"directory of a pod's token and ca.crt, an absolute path"}
 };
 
-static const char *const providers[] = {"byteplus", "aws", "kubernetes"};
+static const char *const providers[] = {"byteplus", "aws", "kubernetes",
+"prometheus"};
 static const char *const borrowings[] = {"chain", "oidc", "file", "ecs",
 "container", "imds", "in_cluster"};
 
@@ -229,14 +239,23 @@ qpsscale_valid_host_port(const char *text, size_t length)
 		valid_port(colon + 1, end - colon - 1);
 }
 
+/* "/prometheus/tenant-1": a prefix that needs no escaping. */
+static bool
+valid_path(const char *path)
+{
+	return strspn(path, LETTERS DIGITS "-._~/") == strlen(path) &&
+		strstr(path, "//") == NULL && strstr(path, "/.") == NULL;
+}
+
 /*
  * http passes here: whether it may be used depends on qpsscale.allowed_hosts
  * at the time of the call.  An IPv6 address needs its brackets in a URL.
  */
 static bool
-valid_url(const char *url)
+valid_url(const char *url, bool with_path)
 {
 	const char *host;
+	const char *path;
 	size_t		length;
 
 	if (strncmp(url, "https://", 8) == 0)
@@ -245,11 +264,32 @@ valid_url(const char *url)
 		host = url + 7;
 	else
 		return false;
-	length = strlen(host);
-	if (length > 0 && host[length - 1] == '/')
-		length--;
+	path = host + strcspn(host, "/");
+	if (!(with_path ? valid_path(path) : path[0] == '\0' || path[1] == '\0'))
+		return false;
+	length = path - host;
 	return qpsscale_valid_host_port(host, length) &&
 		(host[0] == '[' || !valid_ipv6(host, length));
+}
+
+/* What Mimir allows, several of them included. */
+static bool
+valid_tenant(const char *name)
+{
+	size_t		length = strlen(name);
+
+	return length > 0 && length <= MAX_NAME_LENGTH &&
+		strspn(name, LETTERS DIGITS "!-_.*'()|") == length;
+}
+
+/* The password begins behind the first colon. */
+static bool
+valid_user(const char *name)
+{
+	size_t		length = strlen(name);
+
+	return length > 0 && length <= MAX_NAME_LENGTH &&
+		strspn(name, LETTERS DIGITS "_-./@=+,") == length;
 }
 
 static bool
@@ -437,15 +477,19 @@ check_value(const OptionRule *rule, const char *value)
 	{
 		case OPTION_PROVIDER:
 			if (!is_one_of(value, providers, lengthof(providers)))
-				refuse_value(rule, "The providers are byteplus, aws and kubernetes.");
+				refuse_value(rule, "The providers are byteplus, aws, kubernetes and prometheus.");
 			break;
 		case OPTION_REGION:
 			if (!qpsscale_valid_region(value))
 				refuse_value(rule, "A region looks like ap-southeast-1.");
 			break;
 		case OPTION_URL:
-			if (!valid_url(value))
+			if (!valid_url(value, false))
 				refuse_value(rule, "Give scheme, host and perhaps a port, without user, path or query.");
+			break;
+		case OPTION_ENDPOINT:
+			if (!valid_url(value, true))
+				refuse_value(rule, "Give scheme, host and perhaps a port, for Prometheus perhaps a path too, without user or query.");
 			break;
 		case OPTION_SERVICE:
 			if (!valid_service(value))
@@ -462,6 +506,14 @@ check_value(const OptionRule *rule, const char *value)
 		case OPTION_NAME:
 			if (!valid_name(value))
 				refuse_value(rule, "It is made of letters, digits, and the characters _ - . : / @ = + and comma.");
+			break;
+		case OPTION_TENANT:
+			if (!valid_tenant(value))
+				refuse_value(rule, "It is made of letters, digits, and the characters ! - _ . * ' ( ) and |.");
+			break;
+		case OPTION_USER:
+			if (!valid_user(value))
+				refuse_value(rule, "It is made of letters, digits, and the characters _ - . / @ = + and comma.");
 			break;
 		case OPTION_ROLE_ARN:
 			if (!valid_role_arn(value))
@@ -582,6 +634,8 @@ qpsscale_fdw_validator(PG_FUNCTION_ARGS)
 	Oid			catalog = PG_GETARG_OID(1);
 	bool		borrows = false;
 	bool		keys = false;
+	bool		has_path = false;
+	bool		may_have_path = false;
 	ListCell   *cell;
 
 	foreach(cell, options)
@@ -601,7 +655,16 @@ qpsscale_fdw_validator(PG_FUNCTION_ARGS)
 		check_value(rule, defGetString(option));
 		borrows |= rule->kind == OPTION_CREDENTIALS;
 		keys |= rule->kind == OPTION_SECRET;
+		has_path |= rule->kind == OPTION_ENDPOINT &&
+			!valid_url(defGetString(option), false);
+		may_have_path |= rule->kind == OPTION_PROVIDER &&
+			strcmp(defGetString(option), "prometheus") == 0;
 	}
+	if (has_path && !may_have_path)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"endpoint\" has a path, which only that of Prometheus can have"),
+				 errhint("Set provider to prometheus in the same statement, or give scheme, host and perhaps a port.")));
 	if (borrows && keys)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -187,6 +187,55 @@ resolve_shown(QpsscaleAccount *account)
 	return resolve_token(account) && resolve_client_certificate(account);
 }
 
+/* A name and a password, as the header that shows them. */
+static bool
+resolve_password(QpsscaleAccount *account)
+{
+	const char *user = option(account, "username");
+	char		password[QS_SECRET_MAX];
+	QsError		error;
+	bool		ok;
+
+	if (user == NULL)
+		return refuse(account, "the user mapping of account \"%s\" has a password, and no username",
+					  account->name);
+	ok = resolve_secret(account, "password", true, password, sizeof(password));
+	if (ok && !qs_credentials_set_basic(&account->cloud.credentials, user,
+										password, &error))
+		ok = refuse(account, "password of account \"%s\": %s", account->name,
+					error.message);
+	explicit_bzero(password, sizeof(password));
+	return ok;
+}
+
+/* Prometheus may be open to all who reach it: nothing at all is in order. */
+static bool
+resolve_prometheus(QpsscaleAccount *account)
+{
+	bool		has_password = option(account, "username") != NULL ||
+		option(account, "password") != NULL;
+
+	if (account->cloud.endpoint == NULL)
+		return refuse(account, "account \"%s\" has no endpoint, the address of Prometheus",
+					  account->name);
+	if (has_password && option(account, "token") != NULL)
+		return refuse(account, "the user mapping of account \"%s\" has both a token and a password",
+					  account->name);
+	return (has_password ? resolve_password(account) :
+			resolve_token(account)) && resolve_client_certificate(account);
+}
+
+/* What an account has of its own, by its provider. */
+static bool
+resolve_own(QpsscaleAccount *account)
+{
+	if (strcmp(account->provider, "prometheus") == 0)
+		return resolve_prometheus(account);
+	if (strcmp(account->provider, "kubernetes") == 0)
+		return resolve_shown(account);
+	return resolve_keys(account);
+}
+
 /* Takes what the supply has, or its problem; waiting says that neither is
  * there yet. */
 static void
@@ -303,9 +352,10 @@ resolve_credentials(QpsscaleAccount *account)
 	account->waiting = false;
 	account->supply = NULL;
 	account->absent = "";
+	if (kind != NULL && strcmp(account->provider, "prometheus") == 0)
+		return refuse(account, "the server has no credentials of its own for Prometheus: give its account a token, a username and password, or nothing");
 	if (!(kind != NULL ? resolve_borrowed(account, kind) :
-		  strcmp(account->provider, "kubernetes") == 0 ?
-		  resolve_shown(account) : resolve_keys(account)) ||
+		  resolve_own(account)) ||
 		!resolve_role(account, kind != NULL))
 		return false;
 	if (account->supply == NULL)
@@ -402,7 +452,7 @@ check_rights(QpsscaleAccount *account)
 	if (!account->usage)
 		return refuse(account, "role \"%s\" may not use account \"%s\" (GRANT USAGE ON FOREIGN SERVER gives the right)",
 					  account->owner, account->name);
-	if (!account->mapped)
+	if (!account->mapped && strcmp(account->provider, "prometheus") != 0)
 		return refuse(account, "account \"%s\" has no user mapping for \"%s\" or PUBLIC",
 					  account->name, account->owner);
 	if (declared != NULL && strcmp(declared, account->provider) != 0)
@@ -446,6 +496,7 @@ qpsscale_account_resolve(QpsscaleAccount *account, const char *secrets_dir,
 	cloud->autoscaling_service = option(account, "autoscaling_service");
 	cloud->monitor_service = option(account, "monitor_service");
 	cloud->ca_file = option(account, "ca_file");
+	cloud->tenant = option(account, "tenant");
 	cloud->rate_limits_off = limits != NULL && strcmp(limits, "off") == 0;
 	cloud->dual_stack = dual_stack != NULL && strcmp(dual_stack, "on") == 0;
 
