@@ -32,7 +32,8 @@ typedef struct QsCredentials
 	 * included, and what is shown in the TLS handshake, as PEM; "" for none.
 	 */
 	char		authorization[QS_TOKEN_MAX + sizeof("Bearer ")];
-	char		client_certificate[QS_PEM_MAX];
+	char		client_certificate[2 * QS_PEM_MAX]; /* with its key at the end:
+													 * see net.h */
 	char		client_key[QS_PEM_MAX];
 } QsCredentials;
 

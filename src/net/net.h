@@ -69,8 +69,15 @@ typedef struct QsNetLimits
 	double		rate_per_second;
 	double		burst;
 	const char *ca_file;		/* overrides the option for this call, or NULL */
-	const char *client_certificate; /* PEM shown to the server, or NULL; */
-	const char *client_key;		/* both must stay valid as the request must */
+
+	/*
+	 * PEM shown to the server, or NULL; valid as long as the request.  A
+	 * connection is shared by calls with the same certificate, and curl does
+	 * not compare keys: so the key must follow in certificate as well, or who
+	 * knows another's certificate would use his connection.
+	 */
+	const char *client_certificate;
+	const char *client_key;
 } QsNetLimits;
 
 typedef struct QsNetResult

@@ -166,11 +166,19 @@ resolve_client_certificate(QpsscaleAccount *account)
 	bool		has_one = option(account, "client_certificate") != NULL ||
 		option(account, "client_key") != NULL;
 
-	return read_secret(account, "client_certificate", has_one, true,
-					   credentials->client_certificate,
-					   sizeof(credentials->client_certificate)) &&
-		read_secret(account, "client_key", has_one, true,
-					credentials->client_key, sizeof(credentials->client_key));
+	if (!read_secret(account, "client_certificate", has_one, true,
+					 credentials->client_certificate, QS_PEM_MAX) ||
+		!read_secret(account, "client_key", has_one, true,
+					 credentials->client_key, QS_PEM_MAX))
+		return false;
+	if (has_one)
+	{
+		strlcat(credentials->client_certificate, "\n",
+				sizeof(credentials->client_certificate));
+		strlcat(credentials->client_certificate, credentials->client_key,
+				sizeof(credentials->client_certificate));
+	}
+	return true;
 }
 
 /* Kubernetes is asked without signing: by token, by certificate, or both. */
