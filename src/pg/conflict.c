@@ -49,6 +49,9 @@ qpsscale_conflict_decide_again(QpsscaleGroup *group,
 
 	/* the verdict of this cycle is written already, and stays */
 	*before = *group;
+	/* what it was made from is what is known */
+	group->watch.known_desired = before->decision.base;
+	group->watch.known_version = group->version;
 	qpsscale_resolve_open(group, settings);
 	decide(group);
 	*now = group->decision;
@@ -56,6 +59,7 @@ qpsscale_conflict_decide_again(QpsscaleGroup *group,
 	group->decided_at = before->decided_at;
 	group->history = before->history;
 	group->open = before->open;
+	group->watch = before->watch;
 	group->change = before->change;
 	group->stock_out = before->stock_out;
 	same = now->action == group->decision.action &&
