@@ -177,7 +177,12 @@ refuse(QsArena *arena, const QsKubernetesCall *call, const QsHttpReply *reply,
 	if (complaint.reason[0] == '\0')
 		snprintf(complaint.reason, sizeof(complaint.reason), "HTTP %d",
 				 reply->status);
-	if (reply->status == 403)
+	if (reply->status == 403 &&
+		strstr(complaint.message, "User \"system:anonymous\"") != NULL)
+		(void) qs_error_set(error, QS_ERROR_CREDENTIAL, "Unauthorized",
+							"the API server takes us for system:anonymous: it "
+							"knows neither a token nor a certificate of ours");
+	else if (reply->status == 403)
 		(void) forbidden(arena, call, &complaint, error);
 	else if (api && reply->status == 404)
 		(void) qs_error_set(error, QS_ERROR_TERMINAL, "NoMetrics",

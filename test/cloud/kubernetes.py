@@ -333,6 +333,9 @@ class Cluster:
         self.serves_metrics = True
         self.crowded = False
         self.page = 0               # objects a page at most, 0: as asked for
+        self.races = {}             # "NS/NAME": what somebody else does to it
+                                    # just before the next write arrives:
+                                    # replicas, "touch" or "delete"
         self.oldest = 0             # pages of lists older than this expired
 
     def kind_of(self, plural):
@@ -455,6 +458,7 @@ class Cluster:
                 and request.content_type.split(";")[0] != MERGE_PATCH:
             raise Refusal(415, "UnsupportedMediaType",
                           "415: Unsupported Media Type", {})
+        self.race(request, now)
         found = self.find(request, write=True)
         try:
             body = json.loads(request.body)
@@ -488,6 +492,20 @@ class Cluster:
         found.write(replicas, request.query.get("fieldManager", "unknown"),
                     now)
         return found.scale()
+
+    def race(self, request, now):
+        """What a test has another writer do."""
+        what = self.races.pop("%s/%s" % (request.namespace, request.name),
+                              None)
+        if what is None:
+            return
+        found = self.find(request, write=True)
+        if what == "touch":
+            found.touch()
+        elif what == "delete":
+            del self.objects[(found.resource, found.namespace, found.name)]
+        else:
+            found.write(what, "rival", now)
 
     def check_replicas(self, found, replicas):
         most = found.settings["most"]

@@ -5,14 +5,14 @@
     GET    objects, objects/NS/NAME[?resource=..]; PATCH, DELETE likewise
     PUT    autoscalers [{"namespace", "name", "target", "kind", "apiVersion"}]
     PUT    settings {"tokens": {token: user}, "rules": [..] or null, "kinds",
-                     "serves_metrics", "page", "boot_delay"}
+                     "serves_metrics", "page", "boot_delay", "races"}
     POST   compact, crowd, calm
 """
 
 import kubernetes
 
 SETTINGS = {"tokens": dict, "rules": (list, type(None)), "kinds": dict,
-            "serves_metrics": bool, "page": int, "boot_delay": (int, float)}
+            "serves_metrics": bool, "page": int, "races": dict, "boot_delay": (int, float)}
 DEFAULT = "deployments.v1.apps"
 
 

@@ -221,16 +221,48 @@ subtest 'one list where many live in a namespace' => sub {
 };
 
 subtest 'somebody else was faster' => sub {
-	# only the status has changed since it was read: written once more
-	my $id = add_object('busy', min_instances => 4, replicas => 2);
+	my $race = sub {
+		my ($name, $what, %opts) = @_;
+		my $id = add_object($name, min_instances => 4, replicas => 2, %opts);
 
-	$cloud->fault({ kind => 'status', match => { action => 'PatchScale' },
-			params => { status => 409, message => 'the object has been modified' } });
-	$cloud->reset_log;
-	evaluate($node, $id);
-	like(calls(), qr/PatchScale PatchScale/, 'the number is written once more');
+		$cloud->kubernetes('PUT', 'settings',
+			{ races => { "prod/$name" => $what } });
+		$cloud->reset_log;
+		evaluate($node, $id);
+		return $id;
+	};
+	my $writes = sub { return scalar(() = calls() =~ /PatchScale/g); };
+
+	my $id = $race->('busy', 'touch');
+	is($writes->(), 2, 'only its status has changed: written once more');
 	is(last_activity($id), 'accepted 4', 'and taken');
 	is(object('busy')->{replicas}, 4, 'as the cluster shows');
+
+	$id = $race->('three', 3);
+	is(last_activity($id), 'accepted 4',
+		'three, of somebody else, are still too few');
+	is_deeply([ map { $_->[2] } @{ object('three')->{history} } ],
+		[ 'rival', 'qpsscale' ], 'both have written, one after the other');
+
+	$id = $race->('six', 6);
+	is($writes->(), 1, 'six are enough: nothing is written over them');
+	like(last_activity($id),
+		qr/^failed 4 Conflict: somebody else changed the object \(desired capacity 2, now 6\); decided again: none, /,
+		'and why is told');
+	is(object('six')->{replicas}, 6, 'as the cluster shows');
+
+	$id = $race->('rest', 3, general_cooldown_seconds => 60);
+	is($writes->(), 1, 'another\'s change starts the cooldown');
+	like(last_activity($id), qr/^failed 4 .*decided again: none, cooldown_general/,
+		'which forbids the second write');
+
+	$id = $race->('yield', 3, on_foreign_change => 'pause');
+	is($writes->(), 1, 'or pauses the group');
+	like(last_activity($id), qr/^failed 4 .*decided again: none, suspended/,
+		'as its policy says');
+
+	$id = $race->('vanished', 'delete');
+	like(last_activity($id), qr/^failed 4 NotFound: /, 'an object that goes');
 
 	# twice in a row: no third time
 	$id = add_object('busier', min_instances => 4, replicas => 2);
@@ -239,12 +271,46 @@ subtest 'somebody else was faster' => sub {
 			params => { status => 409, message => 'the object has been modified' } });
 	$cloud->reset_log;
 	evaluate($node, $id);
-	is((() = calls() =~ /PatchScale/g), 2, 'never a third time');
+	is($writes->(), 2, 'never a third time');
 	like(last_activity($id), qr/^failed 4 Conflict: the object has been modified/,
 		'the action has failed');
 	is(object('busier')->{replicas}, 2, 'nothing was changed');
 	evaluate($node, $id);
 	is(object('busier')->{replicas}, 4, 'the next evaluation does it');
+};
+
+subtest 'what the pods use drives it' => sub {
+	my $id = add_object('cpu', replicas => 4, requests => { cpu => '100m' },
+		usage => { cpu => '90m', memory => '10Mi' });
+	my $use = sub { change_object('cpu', { usage => { cpu => $_[0] } }); };
+
+	my $result = evaluate($node, $id);
+	is(verdict($result), 'scale_up dynamic_scaling_scale_up 8',
+		'90 % of what four request, where 50 % should be: eight');
+	$use->('45m');
+	settled($id, 'the eight are there');
+	is(verdict(evaluate($node, $id)), 'none within_tolerance 8',
+		'45 % is near enough');
+	$id = add_object('idle', replicas => 8,
+		requests => { cpu => '100m' }, usage => { cpu => '10m' });
+	is(verdict(evaluate($node, $id)), 'scale_down dynamic_scaling_scale_down 2',
+		'10 % of eight that are long there: two');
+
+	# no samples: nothing is known, not that nothing is used
+	change_object('idle', { usage => undef });
+	$result = evaluate($node, $id);
+	is($result->{action}, 'none', 'without samples nothing shrinks');
+	$cloud->kubernetes('PUT', 'settings', { serves_metrics => JSON::PP::false });
+	$result = evaluate($node, $id);
+	is($result->{action}, 'none', 'nor without a server of metrics');
+	like($result->{error}, qr/NoMetrics: .*install metrics-server/, 'which is told');
+	$cloud->kubernetes('PUT', 'settings', { serves_metrics => JSON::PP::true });
+
+	$id = add_object('memory', replicas => 2, target_cpu => undef,
+		target_memory => 50, requests => { memory => '64Mi' },
+		usage => { cpu => '1m', memory => '64Mi' });
+	is(verdict(evaluate($node, $id)), 'scale_up dynamic_scaling_scale_up 4',
+		'memory likewise');
 };
 
 subtest 'a rollout that is paused' => sub {
