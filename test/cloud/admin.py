@@ -7,6 +7,7 @@ truth (also where the API is ordered to lie).
 import json
 from urllib.parse import parse_qs, unquote
 
+import exposition
 import kubernetes_control
 from byteplus import ApiError
 from groups import COUNTS, SETTINGS, is_count
@@ -150,6 +151,11 @@ def get_traffic(world, parts, query, data):
     return {"sim_now": sim_now, "load_balancers": shown}
 
 
+def put_metrics(world, parts, query, data):
+    world.exposed = exposition.checked(data)
+    return {"metrics": len(data)}
+
+
 def post_faults(world, parts, query, data):
     world.faults.add(data if isinstance(data, list) else [data])
     return {"faults": len(world.faults.faults)}
@@ -229,6 +235,7 @@ ROUTES = {
     ("PUT", "traffic", 1): put_traffic,
     ("PUT", "traffic", 2): put_traffic,
     ("GET", "traffic", 1): get_traffic,
+    ("PUT", "metrics", 1): put_metrics,
     ("POST", "faults", 1): post_faults,
     ("GET", "faults", 1): get_faults,
     ("DELETE", "faults", 1): delete_faults,

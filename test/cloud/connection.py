@@ -12,6 +12,7 @@ import time
 
 import admin
 import aws
+import exposition
 import faults
 import kubernetes
 import sigv4
@@ -331,6 +332,11 @@ class Connection(asyncio.Protocol):
             status, reply = admin.handle(self.server.world, message, body)
             text = json.dumps(reply).encode()
             self.transport.write(self.head(status, len(text)) + text)
+            self.exchange_done()
+        elif message.path == "/metrics":
+            text = exposition.render(self.server.world)
+            self.transport.write(self.head(
+                200, len(text), content_type=exposition.CONTENT_TYPE) + text)
             self.exchange_done()
         elif message.path.startswith(("/api/", "/apis/")):
             self._kubernetes(message, body)

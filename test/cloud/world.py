@@ -206,6 +206,7 @@ class World:
         self.clock = Clock(self.initial_compress)
         self.groups = GroupStore()
         self.traffic = Traffic()
+        self.exposed = {}
         self.identity.reset()
         self.kubernetes.reset()
         self.faults.clear()

@@ -183,6 +183,14 @@ sub set_traffic
 	return $self->control('PUT', 'traffic', { $alb_id => $script });
 }
 
+# What it says at /metrics beside its load: 'name{labels}' => value as text.
+sub expose
+{
+	my ($self, %metrics) = @_;
+	return $self->control('PUT', 'metrics',
+		{ map { $_ => "$metrics{$_}" } keys %metrics });
+}
+
 # Orders one or more faults.
 sub fault
 {
