@@ -10,6 +10,7 @@
  */
 #include "cloud/kubernetes.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -235,6 +236,13 @@ read_amount(const json_t *amounts, int resource)
 							 &value) && value >= 0 ? value : -1;
 }
 
+/* Amounts are thousandths, of which a sum of doubles is a little off. */
+static double
+thousandths(double sum)
+{
+	return round(sum * 1000) / 1000;
+}
+
 /* Adds what containers request, of init containers those that go on running:
  * false where one requests nothing. */
 static bool
@@ -274,7 +282,7 @@ read_request(const json_t *spec, int resource)
 	return add_requests(json_object_get(spec, "containers"), false, resource,
 						&sum) &&
 		add_requests(json_object_get(spec, "initContainers"), true, resource,
-					 &sum) ? sum : 0;
+					 &sum) ? thousandths(sum) : 0;
 }
 
 static Pod *
@@ -348,7 +356,7 @@ sum_usage(const json_t *containers, int resource)
 			return -1;
 		sum += usage;
 	}
-	return i > 0 ? sum : -1;
+	return i > 0 ? thousandths(sum) : -1;
 }
 
 static bool
