@@ -82,7 +82,7 @@ OBJS = $(sort $(HOST_PG:%=src/pg/%.o) $(BOTH_OBJS))
 WORKER = qpsscale_worker
 WORKER_OBJS = $(BOTH_OBJS) $(filter-out $(OBJS),$(patsubst %.c,%.o,$(sort \
 	$(wildcard src/pg/*.c src/core/*.c src/cloud/*.c src/net/*.c))))
-WORKER_LIBS = -lcurl -ljansson -lxml2 -lcrypto
+WORKER_LIBS = -lcurl -ljansson -lxml2 -lcrypto -lm
 
 # Each library shows the names in its map and binds its own symbols to itself:
 # the server loads libraries into one global name space.

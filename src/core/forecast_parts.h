@@ -92,7 +92,7 @@ extern void qs_sort(double *values, int count);
 /* Linear between order statistics; share is clamped to 0..1. */
 extern double qs_quantile_of_sorted(const double *sorted, int count,
 									double share);
-/* The mean of the middle half of the weight; count <= QS_FORECAST_MAX_MEMBERS. */
+/* The mean of the middle half of the weight; for QS_FORECAST_MAX_MEMBERS. */
 extern double qs_middle_mean(const double *values, const double *weights,
 							 int count);
 
