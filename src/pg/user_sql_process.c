@@ -42,6 +42,7 @@ static struct
 	shm_mq_handle *answers_handle;
 	BackgroundWorkerHandle *handle;
 	char		owner[NAMEDATALEN];
+	bool		busy;			/* carries an order out */
 }			process;
 
 static BackgroundWorkerHandle *left_behind[MAX_LEFT_BEHIND];
@@ -85,15 +86,13 @@ somebody_leaves(void)
 	return false;
 }
 
-/* Processes of ours do not outlive us. */
+/* It does not outlive us: where it waits for an order it notices by itself, and
+ * those that were left were told. */
 static void
-end_processes(int code, Datum argument)
+end_process(int code, Datum argument)
 {
-	if (process.segment != NULL)
+	if (process.segment != NULL && process.busy)
 		TerminateBackgroundWorker(process.handle);
-	for (int i = 0; i < MAX_LEFT_BEHIND; i++)
-		if (left_behind[i] != NULL)
-			TerminateBackgroundWorker(left_behind[i]);
 }
 
 static void
@@ -190,7 +189,7 @@ start_process(const char *owner)
 		shm_mq_set_handle(process.orders_handle, process.handle);
 		shm_mq_set_handle(process.answers_handle, process.handle);
 		if (!watched)
-			before_shmem_exit(end_processes, (Datum) 0);
+			before_shmem_exit(end_process, (Datum) 0);
 		watched = true;
 	}
 	else
@@ -235,8 +234,9 @@ qpsscale_user_sql_process(const char *owner, const char **why)
 bool
 qpsscale_user_sql_tell(const UserSqlOrder *order, Size length)
 {
-	return shm_mq_send(process.orders_handle, length, order, true,
-								true) == SHM_MQ_SUCCESS;
+	process.busy = shm_mq_send(process.orders_handle, length, order, true,
+										true) == SHM_MQ_SUCCESS;
+	return process.busy;
 }
 
 UserSqlNews
@@ -259,6 +259,7 @@ qpsscale_user_sql_hear(UserSqlAnswer *answer)
 	memcpy(answer, message, sizeof(UserSqlAnswer));
 	answer->code[sizeof(answer->code) - 1] = '\0';
 	answer->message[sizeof(answer->message) - 1] = '\0';
+	process.busy = false;
 	failures = 0;
 	return USER_SQL_ANSWERED;
 }

@@ -61,24 +61,29 @@ INSERT INTO qpsscale.signals (resource_group_id, name, source, query, target)
 UPDATE qpsscale.resource_groups SET enabled = true WHERE id = $id;
 SQL
 
+my $latest;
+
+# Sets the query, evaluates all; what came of both groups, and how long it took.
 sub ask
 {
 	my ($query) = @_;
 	my $started = time();
+	my $update = defined $query
+	  ? "UPDATE qpsscale.signals SET query = \$Q\$$query\$Q\$ WHERE resource_group_id = $id;"
+	  : '';
+	my ($answer, $value) = split /\n/, sql(<<"SQL");
+$update
+SELECT jsonb_agg(e) FROM qpsscale_evaluate() e;
+SELECT latest_value FROM qpsscale.signal_state WHERE resource_group_id = $id;
+SQL
+	my %result = map { $_->{asg_id} => $_ } @{ decode_json($answer) };
 
-	sql("UPDATE qpsscale.signals SET query = \$Q\$$query\$Q\$"
-		  . " WHERE resource_group_id = $id") if defined $query;
-	my %result = map { $_->{asg_id} => $_ }
-	  @{ decode_json(sql('SELECT jsonb_agg(e) FROM qpsscale_evaluate() e')) };
-
+	$latest = $value // '';
 	return ($result{pool}, $result{'asg-web'}, time() - $started);
 }
 
-sub latest
-{
-	return sql("SELECT coalesce(latest_value::text, '') FROM qpsscale.signal_state"
-		  . " WHERE resource_group_id = $id");
-}
+# What the signal's state has since then.
+sub latest { return $latest; }
 
 # Of the signal alone: whatever decides has nothing to do with it.
 sub error_of
@@ -308,6 +313,33 @@ wait_for($node,
 	'what fails again and again does not cost each tick its time');
 is(processes(), '1', 'still one process');
 
+# A tick in which three more sleep, each for its three seconds.
+sql(<<'SQL');
+ALTER SYSTEM SET qpsscale.interval = '1h';
+SELECT pg_reload_conf();
+UPDATE qpsscale.signals s SET query = 'SELECT 1 FROM pg_sleep(61)'
+	FROM qpsscale.resource_groups g
+	WHERE g.id = s.resource_group_id AND g.name = ANY ('{p7,p8,p9}');
+ALTER SYSTEM SET qpsscale.sql_timeout = '3s';
+ALTER SYSTEM SET qpsscale.cycle_deadline = '20s';
+SQL
+$before = sql('SELECT ticks FROM qpsscale.stat_worker');
+$cloud->set_traffic('alb-web', { kind => 'constant', qps => 980 });
+sql("ALTER SYSTEM SET qpsscale.interval = '15s'; SELECT pg_reload_conf()");
+wait_for($node, "SELECT count(*) FROM qpsscale.activities WHERE resource_group_id = $web"
+	  . " AND desired_capacity = 20 AND status <> 'requested'", '1',
+	'a group that does not need them is scaled');
+is(sql('SELECT last_tick_finished_at IS NULL OR last_tick_finished_at <'
+	  . ' last_tick_started_at FROM qpsscale.stat_worker'), 't',
+	'while they still sleep');
+is(sql("SELECT a.accepted_at - w.last_tick_started_at < '2 s' FROM"
+	  . " qpsscale.activities a, qpsscale.stat_worker w"
+	  . " WHERE a.resource_group_id = $web AND a.desired_capacity = 20"), 't',
+	'without waiting for one of them');
+wait_for($node, "SELECT ticks > $before FROM qpsscale.stat_worker", 't',
+	'the tick goes on to its end');
+sql("ALTER SYSTEM SET qpsscale.sql_timeout = '400ms'; SELECT pg_reload_conf()");
+
 # ---- owners ----
 
 # What a session keeps is kept for one owner: each has a process of his own.
@@ -370,9 +402,9 @@ ask('SELECT 11');
 cycles(50);
 my $worker = worker_pid($node);
 my ($memory, $files) = (memory_kb($worker), descriptors($worker));
-cycles(200);
+cycles(100);
 cmp_ok(memory_kb($worker) - $memory, '<', 1024,
-	'400 processes, one after the other, cost the worker no memory');
+	'200 processes, one after the other, cost the worker no memory');
 cmp_ok(descriptors($worker), '<=', $files + 2, 'and no descriptors');
 is(worker_pid($node), $worker, 'it is the same worker');
 is(processes(), '1', 'and there is one process beside it');

@@ -61,6 +61,8 @@ BEGIN
 		PERFORM set_config('lock_timeout', '1', false);
 	ELSIF does = 'leaves a temporary type' THEN
 		CREATE DOMAIN pg_temp.leftover AS integer;
+	ELSIF does = 'notifies' THEN
+		PERFORM pg_notify('machines', want.pool || ' ' || want.wanted);
 	ELSIF does = 'leaves a lock' THEN
 		PERFORM pg_advisory_lock(7);
 	END IF;
@@ -285,6 +287,18 @@ foreach my $behaviour ('leaves a setting', 'leaves a temporary type', 'leaves a 
 			  . " WHERE resource_group_id = $leaves") eq '0';
 	});
 }
+
+# Who starts the machines can be told.
+$id = add_pool('notifies');
+does('notifies', 'notifies');
+my $listener = $node->background_psql('postgres');
+$listener->query_safe('LISTEN machines');
+jobs($id, 50);
+evaluate($node, $id);
+wait_until('a function may notify', sub {
+	return $listener->query('SELECT 1') =~ /"machines" with payload "notifies 5"/;
+});
+$listener->quit;
 
 # ---- an end in the middle ----
 
