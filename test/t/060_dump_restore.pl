@@ -106,6 +106,17 @@ my $team = add_group($node, $cloud, 'team', owner => 'team');
 # one whose owner is gone
 my $orphan = add_group($node, $cloud, 'orphan', owner => 'leaver');
 $node->safe_psql('postgres', 'DROP OWNED BY leaver; DROP ROLE leaver');
+# two that functions scale; those of one are gone
+$node->safe_psql('postgres', <<'SQL');
+CREATE FUNCTION public.machines(text) RETURNS integer LANGUAGE sql AS 'SELECT 2';
+CREATE FUNCTION public.lost(text) RETURNS integer LANGUAGE sql AS 'SELECT 2';
+CREATE FUNCTION public.want(text, integer) RETURNS void LANGUAGE sql AS '';
+INSERT INTO qpsscale.resource_groups
+	(name, provider, asg_id, get_capacity, set_capacity, max_instances, owner)
+	VALUES ('machines', 'sql', 'machines', 'public.machines', 'public.want', 9, 'team'),
+		   ('lost', 'sql', 'lost', 'public.lost', 'public.want', 9, 'team');
+DROP FUNCTION public.lost(text);
+SQL
 # one whose account is gone
 add_account($node, $cloud, 'closed');
 my $closed = add_group($node, $cloud, 'closed', account => 'closed');
