@@ -1985,6 +1985,74 @@ SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION @extschema@.qpsscale_validate(bigint) IS
 	'tries everything a resource group needs, changing nothing: one row per check with status ok, warn or fail';
 
+CREATE FUNCTION qpsscale.discovered(account text, region text, provider text)
+RETURNS SETOF jsonb
+AS 'MODULE_PATHNAME', 'qpsscale_discovered'
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION qpsscale.discovered(text, text, text) IS
+	'what qpsscale_discover() finds, as the worker tells it: one object per scaling group and load balancer';
+
+CREATE TYPE qpsscale.discovered_group AS (
+	provider text,
+	account text,
+	region text,
+	asg_id text,
+	alb_id text,
+	name text,
+	min_instances integer,
+	max_instances integer,
+	desired integer,
+	group_id bigint,
+	note text,
+	insert_statement text
+);
+REVOKE ALL ON TYPE qpsscale.discovered_group FROM PUBLIC;
+COMMENT ON TYPE qpsscale.discovered_group IS
+	'a row of qpsscale_discover(): a scaling group with one of its load balancers';
+COMMENT ON COLUMN qpsscale.discovered_group.provider IS 'provider of the scaling group';
+COMMENT ON COLUMN qpsscale.discovered_group.account IS 'the account that reaches it, NULL = the server''s own credentials';
+COMMENT ON COLUMN qpsscale.discovered_group.region IS 'region of the scaling group';
+COMMENT ON COLUMN qpsscale.discovered_group.asg_id IS 'the scaling group';
+COMMENT ON COLUMN qpsscale.discovered_group.alb_id IS 'a load balancer of it, NULL = none that it could be scaled by: see note';
+COMMENT ON COLUMN qpsscale.discovered_group.name IS 'what the cloud calls it';
+COMMENT ON COLUMN qpsscale.discovered_group.min_instances IS 'the cloud''s lower limit';
+COMMENT ON COLUMN qpsscale.discovered_group.max_instances IS 'the cloud''s upper limit';
+COMMENT ON COLUMN qpsscale.discovered_group.desired IS 'desired capacity, NULL = not in use';
+COMMENT ON COLUMN qpsscale.discovered_group.group_id IS 'the resource group that scales it already';
+COMMENT ON COLUMN qpsscale.discovered_group.note IS 'why there is no load balancer, or that there are several';
+COMMENT ON COLUMN qpsscale.discovered_group.insert_statement IS 'makes a resource group of it, disabled and in dry run; NULL where there is one or nothing to scale by';
+
+/* Names of AWS are unique in a region only, ids of BytePlus everywhere. */
+CREATE FUNCTION @extschema@.qpsscale_discover(
+	account text DEFAULT NULL, region text DEFAULT NULL,
+	provider text DEFAULT NULL, target_qps double precision DEFAULT 50)
+RETURNS SETOF qpsscale.discovered_group
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT f.provider, f.account, f.region, f.asg_id, f.alb_id, f.name,
+		f.min_instances, f.max_instances, f.desired, g.id, f.note,
+		CASE WHEN f.alb_id IS NOT NULL AND g.id IS NULL
+			THEN pg_catalog.format('INSERT INTO qpsscale.resource_groups'
+				|| ' (provider, account, region, alb_id, asg_id, target_qps)'
+				|| ' VALUES (%L, %L, %L, %L, %L, %s)', f.provider, f.account,
+				f.region, f.alb_id, f.asg_id, $4) END
+	FROM qpsscale.discovered($1, $2, $3) d
+	CROSS JOIN LATERAL pg_catalog.jsonb_to_record(d) AS f (
+		provider text, account text, region text, asg_id text, alb_id text,
+		name text, min_instances integer, max_instances integer,
+		desired integer, note text)
+	LEFT JOIN LATERAL (
+		SELECT pg_catalog.min(r.id) AS id
+		FROM qpsscale.resource_groups r
+		WHERE r.provider = f.provider AND r.asg_id = f.asg_id
+			AND (r.region IS NULL OR r.region = f.region)) g ON true
+	ORDER BY f.asg_id, f.alb_id
+$$;
+COMMENT ON FUNCTION @extschema@.qpsscale_discover(text, text, text, double precision) IS
+	'the scaling groups that an account reaches, with their load balancers, those that are groups here already, and the statements that insert the others';
+
 /* All that can be wrong with an argument is told: not STRICT. */
 CREATE FUNCTION @extschema@.qpsscale_set_capacity(
 	group_id bigint, n integer, reason text,
@@ -2312,7 +2380,8 @@ COMMENT ON FUNCTION qpsscale.problems() IS
 /* User mappings can be read by superusers only.  Options of a mapping refer
  * to secrets, or are secrets where a superuser wrote them inline. */
 CREATE FUNCTION qpsscale.accounts(
-	group_id bigint,
+	group_id bigint, for_owner name DEFAULT NULL,
+	for_account text DEFAULT NULL, for_provider text DEFAULT NULL,
 	OUT account text, OUT owner text, OUT provider text,
 	OUT owner_exists boolean,
 	OUT owner_is_superuser boolean, OUT account_exists boolean,
@@ -2336,13 +2405,17 @@ BEGIN
 		m.umoptions
 	FROM (SELECT g.owner, g.account, g.provider
 		  FROM qpsscale.resource_groups g
-		  WHERE accounts.group_id IS NULL AND g.enabled
-			OR g.id = accounts.group_id
+		  WHERE for_owner IS NULL
+			AND (accounts.group_id IS NULL AND g.enabled
+				 OR g.id = accounts.group_id)
+		  UNION
+		  SELECT for_owner, for_account, for_provider
+		  WHERE for_owner IS NOT NULL
 		  UNION
 		  SELECT g.owner, i.account, i.source
 		  FROM qpsscale.signals i
 		  JOIN qpsscale.resource_groups g ON g.id = i.resource_group_id
-		  WHERE i.enabled AND i.source <> 'cloud'
+		  WHERE for_owner IS NULL AND i.enabled AND i.source <> 'cloud'
 			AND (accounts.group_id IS NULL AND g.enabled
 				 OR g.id = accounts.group_id)) o
 	LEFT JOIN pg_catalog.pg_roles r ON r.rolname = o.owner
@@ -2355,8 +2428,8 @@ BEGIN
 	ORDER BY o.owner, o.account, o.provider, m.umuser DESC NULLS LAST;
 END
 $$;
-COMMENT ON FUNCTION qpsscale.accounts(bigint) IS
-	'for the worker: accounts of one group or of all enabled ones and of their signals, with the options of servers and user mappings';
+COMMENT ON FUNCTION qpsscale.accounts(bigint, name, text, text) IS
+	'for the worker: accounts of one group or of all enabled ones and of their signals, or one account as a role has it, with the options of servers and user mappings';
 
 /* Of processes of other roles the server shows nothing to most. */
 CREATE FUNCTION qpsscale.evaluator_runs(pid integer, started_at timestamptz)
@@ -3728,6 +3801,8 @@ FROM (VALUES
 	('FUNCTION @extschema@.qpsscale_evaluate(boolean)', 'operator', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_evaluate(bigint, boolean)', 'operator', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_validate(bigint)', 'operator', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_discover(text, text, text, double precision)', 'operator', 'EXECUTE'),
+	('FUNCTION qpsscale.discovered(text, text, text)', 'operator', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_suspend(bigint, text, timestamptz, text)', 'operator', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_resume(bigint)', 'operator', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_reset_circuit(bigint)', 'operator', 'EXECUTE'),
@@ -3775,7 +3850,7 @@ FROM (VALUES
 	('FUNCTION qpsscale.restart_required()', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.stat_worker_rows()', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.grant_as_admin(name, text)', 'admin', 'EXECUTE'),
-	('FUNCTION qpsscale.accounts(bigint)', 'worker', 'EXECUTE'),
+	('FUNCTION qpsscale.accounts(bigint, name, text, text)', 'worker', 'EXECUTE'),
 	('FUNCTION qpsscale.evaluator_runs(integer, timestamptz)', 'worker', 'EXECUTE'),
 	('FUNCTION qpsscale.fdw_validator(text[], oid)', 'nobody', ''),
 	('FUNCTION qpsscale.own_state_write()', 'nobody', ''),

@@ -157,16 +157,19 @@ qs_aws_sign(QsArena *arena, QsAwsCall *call, int64_t now_us, QsError *error)
 	QsAccount  *account = call->base.account;
 	QsHttpRequest *request = &call->base.request;
 	bool		monitor = call->base.kind == QS_CALL_LOAD;
-	const char *service = monitor ?
-		first_set(account->monitor_service, "monitoring") :
-		first_set(account->autoscaling_service, "autoscaling");
+	bool		balancers = call->balancers_api;
+	const char *host = monitor ? "monitoring" :
+		balancers ? "elasticloadbalancing" : "autoscaling";
+	const char *service = first_set(monitor ? account->monitor_service :
+									balancers ? NULL :
+									account->autoscaling_service, host);
 	const char *endpoint = first_set(monitor ? account->monitor_endpoint :
+									 balancers ? NULL :
 									 account->autoscaling_endpoint,
 									 account->endpoint);
 
 	if (endpoint == NULL)
-		endpoint = qs_arena_printf(arena, "https://%s.%s.%s",
-								   monitor ? "monitoring" : "autoscaling",
+		endpoint = qs_arena_printf(arena, "https://%s.%s.%s", host,
 								   call->base.region,
 								   qs_aws_domain(call->base.region,
 												 account->dual_stack));
@@ -383,6 +386,7 @@ const QsProvider qs_provider_aws = {
 	.abandon = aws_abandon,
 	.settle = qs_targets_settle,
 	.explain_silence = aws_explain_silence,
+	.directory = &qs_directory_aws,
 	.processes = "Launch and Terminate",
 	.metric_price_usd = 0.00001,	/* GetMetricData: 0.01 per 1,000 */
 };

@@ -31,6 +31,8 @@ typedef struct QsAwsCall
 	int			page;			/* pages of this question before this call */
 	const char *next_token;		/* of this call, NULL for a first page */
 	bool		asked_again;	/* LOAD: the window was placed anew */
+	struct QsDiscovery *discovery;	/* aws_discovery.c: what it adds to */
+	bool		balancers_api;	/* asks Elastic Load Balancing */
 
 	/* LOAD: per id of the index, or per query for healthy hosts */
 	struct QsAwsBalancer **balancers;
@@ -157,5 +159,8 @@ extern bool qs_aws_parse_activities(QsArena *arena, QsAwsCall *call,
 extern bool qs_aws_parse_set(QsArena *arena, QsAwsCall *call,
 							 const QsHttpReply *reply, int64_t now_us,
 							 QsError *error);
+
+/* aws_discovery.c */
+extern const struct QsDirectory qs_directory_aws;
 
 #endif							/* QS_AWS_H */

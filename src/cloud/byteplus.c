@@ -263,5 +263,6 @@ const QsProvider qs_provider_byteplus = {
 	.sign = byteplus_sign,
 	.abandon = byteplus_abandon,
 	.settle = qs_targets_settle,
+	.directory = &qs_directory_byteplus,
 	.processes = "ScaleOut, ScaleIn and HealthCheck",
 };

@@ -41,6 +41,7 @@ typedef struct QsBytePlusCall
 	bool		asked_again;	/* LOAD: follows a call for the same ids */
 	QsListing  *listing;		/* CAPACITY by page */
 	int			in_service_before;	/* counted by the call before this one */
+	struct QsDiscovery *discovery;	/* byteplus_discovery.c: what it adds to */
 } QsBytePlusCall;
 
 static inline QsBytePlusCall *
@@ -133,5 +134,8 @@ extern bool qs_byteplus_parse_activities(QsArena *arena, QsBytePlusCall *call,
 extern bool qs_byteplus_parse_set(QsArena *arena, QsBytePlusCall *call,
 								  const QsHttpReply *reply, int64_t now_us,
 								  QsError *error);
+
+/* byteplus_discovery.c */
+extern const struct QsDirectory qs_directory_byteplus;
 
 #endif							/* QS_BYTEPLUS_H */

@@ -214,6 +214,8 @@ typedef struct QsProvider
 	/* For people: why an observed load has no data, NULL if that is open; the
 	 * member is NULL where the cloud says nothing about it. */
 	const char *(*explain_silence) (const QsTarget *target);
+	const struct QsDirectory *directory;	/* discovery.h; NULL: its groups
+											 * cannot be listed */
 	const char *processes;		/* whose suspension stops scaling; NULL: a
 								 * rollout is paused as a whole */
 	double		metric_price_usd;	/* of asking for one metric, 0 = none known */

@@ -674,8 +674,8 @@ fail(CycleResult *result, int sqlstate, const char *error, const char *hint)
 	return false;
 }
 
-static bool
-check_extension(const StoreSnapshot *snapshot, CycleResult *result)
+bool
+qpsscale_check_extension(const StoreSnapshot *snapshot, CycleResult *result)
 {
 	if (!snapshot->extension_exists)
 		return fail(result, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -692,6 +692,17 @@ check_extension(const StoreSnapshot *snapshot, CycleResult *result)
 							 snapshot->foreign),
 					QPSSCALE_SEAL_HINT);
 	return true;
+}
+
+bool
+qpsscale_load_failed(CycleResult *result, ErrorData *error)
+{
+	log_step_error("read the groups", error);
+	if (error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE &&
+		error->hint == NULL)
+		error->hint = psprintf("SELECT qpsscale_grant('%s', 'worker'); gives the worker what it needs",
+							   qpsscale_worker_host->settings->worker_role);
+	return fail(result, error->sqlerrcode, error->message, error->hint);
 }
 
 static void
@@ -726,15 +737,8 @@ qpsscale_cycle(const CycleRequest *request, CycleResult *result)
 
 	qpsscale_worker_state("loading");
 	if (!qpsscale_store_load(&request->selection, &result->snapshot, &error))
-	{
-		log_step_error("read the groups", error);
-		if (error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE &&
-			error->hint == NULL)
-			error->hint = psprintf("SELECT qpsscale_grant('%s', 'worker'); gives the worker what it needs",
-								   qpsscale_worker_host->settings->worker_role);
-		return fail(result, error->sqlerrcode, error->message, error->hint);
-	}
-	if (!check_extension(&result->snapshot, result))
+		return qpsscale_load_failed(result, error);
+	if (!qpsscale_check_extension(&result->snapshot, result))
 		return false;
 	QPSSCALE_CRASH_POINT(loaded);
 

@@ -40,4 +40,12 @@ typedef struct CycleResult
  */
 extern bool qpsscale_cycle(const CycleRequest *request, CycleResult *result);
 
+/* The extension is there, of this version and as it was installed; else false
+ * with the result's error set. */
+extern bool qpsscale_check_extension(const StoreSnapshot *snapshot,
+									 CycleResult *result);
+
+/* What reading tables failed with, as the result's error; returns false. */
+extern bool qpsscale_load_failed(CycleResult *result, ErrorData *error);
+
 #endif							/* QPSSCALE_CYCLE_H */

@@ -38,6 +38,7 @@ PG_FUNCTION_INFO_V1(qpsscale_evaluate_group);
 PG_FUNCTION_INFO_V1(qpsscale_validate_group);
 PG_FUNCTION_INFO_V1(qpsscale_set_capacity_by_hand);
 PG_FUNCTION_INFO_V1(qpsscale_execute_decision);
+PG_FUNCTION_INFO_V1(qpsscale_discovered);
 PG_FUNCTION_INFO_V1(qpsscale_stat_worker_rows);
 PG_FUNCTION_INFO_V1(qpsscale_host_identity);
 PG_FUNCTION_INFO_V1(qpsscale_is_preloaded);
@@ -227,6 +228,45 @@ qpsscale_validate_group(PG_FUNCTION_ARGS)
 	spec.group_id = group_argument(fcinfo, 0);
 	spec.dry_run = true;
 	call_worker(fcinfo, &spec, put_check, types, CHECK_COLUMNS);
+	return (Datum) 0;
+}
+
+static void
+place_argument(FunctionCallInfo fcinfo, int argument, const char *what,
+			   char *place, Size size)
+{
+	char	   *value = PG_ARGISNULL(argument) ? "" :
+		text_to_cstring(PG_GETARG_TEXT_PP(argument));
+
+	if (strlcpy(place, value, size) >= size)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s is too long", what),
+				 errhint("At most %zu bytes are a name.", size - 1)));
+}
+
+/*
+ * qpsscale.discovered(account text, region text, provider text); the worker
+ * looks at the caller's rights, with the account's options.
+ */
+Datum
+qpsscale_discovered(PG_FUNCTION_ARGS)
+{
+	static const Oid types[1] = {JSONBOID};
+	QpsscaleDiscoveryPlace place;
+	QpsscaleCallSpec spec = {0};
+
+	place_argument(fcinfo, 0, "account", place.account,
+				   sizeof(place.account));
+	place_argument(fcinfo, 1, "region", place.region, sizeof(place.region));
+	place_argument(fcinfo, 2, "provider", place.provider,
+				   sizeof(place.provider));
+	spec.function = "qpsscale_discover";
+	spec.kind = QPSSCALE_REQUEST_DISCOVER;
+	spec.all_groups = true;
+	spec.dry_run = true;
+	spec.place = &place;
+	call_worker(fcinfo, &spec, put_evaluation, types, 1);
 	return (Datum) 0;
 }
 

@@ -87,8 +87,17 @@ typedef enum QpsscaleRequestKind
 	QPSSCALE_REQUEST_EVALUATE,
 	QPSSCALE_REQUEST_VALIDATE,
 	QPSSCALE_REQUEST_SET_CAPACITY,
-	QPSSCALE_REQUEST_EXECUTE
+	QPSSCALE_REQUEST_EXECUTE,
+	QPSSCALE_REQUEST_DISCOVER
 } QpsscaleRequestKind;
+
+/* What qpsscale_discover() looks through; "" = not said. */
+typedef struct QpsscaleDiscoveryPlace
+{
+	char		account[NAMEDATALEN];	/* "": the server's own credentials */
+	char		provider[32];
+	char		region[64];
+} QpsscaleDiscoveryPlace;
 
 /* What an operator asks for with qpsscale_set_capacity(). */
 typedef struct QpsscaleByHand
@@ -128,6 +137,7 @@ typedef struct QpsscaleRequest
 	bool		dry_run;		/* true: nothing is called that changes */
 	QpsscaleByHand by_hand;		/* of SET_CAPACITY */
 	QpsscaleExecute execute;	/* of EXECUTE */
+	QpsscaleDiscoveryPlace place;	/* of DISCOVER */
 	Size		queue_offset;	/* of the shm_mq from the segment's start */
 } QpsscaleRequest;
 

@@ -37,14 +37,15 @@ publishing_bucket(const Observer *observer)
 		Max(observer->metric_resolution_s, 1);
 }
 
-static QsNetLimits
-limits_of(const Observer *observer, const QsCall *call)
+QsNetLimits
+qpsscale_call_limits(const QsCall *call, int64 deadline_ms,
+					 int request_timeout_ms)
 {
 	const QsCredentials *shown = &call->account->credentials;
 	QsNetLimits limits = {0};
 
-	limits.deadline_ms = observer->deadline_ms;
-	limits.request_timeout_ms = observer->request_timeout_ms;
+	limits.deadline_ms = deadline_ms;
+	limits.request_timeout_ms = request_timeout_ms;
 	limits.bucket = call->bucket;
 	limits.rate_per_second = call->rate_per_second;
 	limits.burst = call->burst;
@@ -121,7 +122,8 @@ count_in(Observer *observer, QsCall *call)
 static bool
 hand_over(const Observer *observer, QsCall *call, QsError *error)
 {
-	QsNetLimits limits = limits_of(observer, call);
+	QsNetLimits limits = qpsscale_call_limits(call, observer->deadline_ms,
+											  observer->request_timeout_ms);
 
 	if (qpsscale_is_user_sql(call))
 		return qpsscale_user_sql_submit((UserSqlCall *) call,

@@ -7,6 +7,7 @@
 #ifndef QPSSCALE_OBSERVE_H
 #define QPSSCALE_OBSERVE_H
 
+#include "net/net.h"
 #include "pg/cycle.h"
 #include "pg/group.h"
 
@@ -48,6 +49,10 @@ extern void qpsscale_set_capacity(Observer *observer, QpsscaleGroup *group,
 
 /* The capacity alone, once more; ready when group.rereading and it has come. */
 extern void qpsscale_read_again(Observer *observer, QpsscaleGroup *group);
+
+/* Within which limits a call is carried. */
+extern QsNetLimits qpsscale_call_limits(const QsCall *call, int64 deadline_ms,
+										int request_timeout_ms);
 
 /* Takes what net has finished; calls ready(). */
 extern void qpsscale_observe_collect(Observer *observer);

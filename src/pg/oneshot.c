@@ -147,6 +147,8 @@ open_call(Call *call)
 		request->by_hand = *call->spec->by_hand;
 	if (call->spec->execute != NULL)
 		request->execute = *call->spec->execute;
+	if (call->spec->place != NULL)
+		request->place = *call->spec->place;
 	request->queue_offset = QUEUE_OFFSET;
 
 	/* The sender sets itself: we do not know yet which process it will be. */

@@ -22,6 +22,7 @@ typedef struct QpsscaleCallSpec
 	bool		dry_run;
 	const QpsscaleByHand *by_hand;	/* of SET_CAPACITY */
 	const QpsscaleExecute *execute; /* of EXECUTE */
+	const QpsscaleDiscoveryPlace *place;	/* of DISCOVER */
 } QpsscaleCallSpec;
 
 /*

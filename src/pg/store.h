@@ -24,6 +24,8 @@ typedef struct StoreSelection
 	bool		trim_history;	/* delete a bounded batch of old rows too */
 	int			retention_s;
 	const QpsscaleExecute *execute; /* its decision is read too; or NULL */
+	const QpsscaleDiscoveryPlace *place;	/* no groups: only its account, for
+											 * that role as its owner */
 } StoreSelection;
 
 typedef struct StoreSnapshot

@@ -53,6 +53,13 @@ static const char accounts_sql[] =
 "  mapping_options"
 " FROM qpsscale.accounts($1)";
 
+static const char account_sql[] =
+"SELECT account, owner, provider, owner_exists, owner_is_superuser, account_exists,"
+"  usage, server_owner, server_owner_is_superuser, server_options, mapped,"
+"  mapping_options"
+" FROM qpsscale.accounts(NULL, (SELECT r.rolname FROM pg_roles r WHERE r.oid = $1),"
+"  NULLIF($2, ''), $3)";
+
 static void
 load_groups(LoadArguments *arguments)
 {
@@ -106,6 +113,20 @@ add_options(QpsscaleAccount *account, Row *row)
 	}
 }
 
+/* Only one, once in a while: its plan is not kept. */
+static void
+select_account(const StoreSelection *selection)
+{
+	Oid			types[3] = {OIDOID, TEXTOID, TEXTOID};
+	Datum		values[3] = {ObjectIdGetDatum(selection->role),
+		CStringGetTextDatum(selection->place->account),
+	CStringGetTextDatum(selection->place->provider)};
+
+	if (SPI_execute_with_args(account_sql, 3, types, values, NULL, true, 0) !=
+		SPI_OK_SELECT)
+		elog(ERROR, "could not run: %s", account_sql);
+}
+
 static void
 load_accounts(LoadArguments *arguments)
 {
@@ -114,7 +135,10 @@ load_accounts(LoadArguments *arguments)
 	Row			row;
 	MemoryContext old;
 
-	qpsscale_store_select(&plan, accounts_sql, arguments->selection);
+	if (arguments->selection->place != NULL)
+		select_account(arguments->selection);
+	else
+		qpsscale_store_select(&plan, accounts_sql, arguments->selection);
 	row_start(&row);
 
 	old = MemoryContextSwitchTo(arguments->context);
@@ -262,6 +286,11 @@ load_body(void *argument)
 	snapshot->foreign = qpsscale_seal_broken(true);
 	if (snapshot->foreign != NULL)
 		return;
+	if (arguments->selection->place != NULL)
+	{
+		load_accounts(arguments);
+		return;
+	}
 	snapshot->armed = read_armed();
 	load_groups(arguments);
 	if (arguments->selection->execute != NULL)

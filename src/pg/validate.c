@@ -43,8 +43,8 @@ names_wrong_key(const char *code)
 		strcmp(code, "InvalidAccessKey") == 0;
 }
 
-static const char *
-hint_for(const QsError *error)
+const char *
+qpsscale_error_hint(const QsError *error)
 {
 	const char *hint = qpsscale_user_sql_hint(error);
 
@@ -84,7 +84,7 @@ qpsscale_report_error(ValidationReport *report, const char *check, const char *a
 	qpsscale_report(report, check, "fail",
 			psprintf("%s: %s%s%s", action, error->code,
 					 error->code[0] == '\0' ? "" : ": ", error->message),
-			hint_for(error));
+			qpsscale_error_hint(error));
 }
 
 static void

@@ -36,4 +36,7 @@ extern void qpsscale_report_error(ValidationReport *report, const char *check,
 extern void qpsscale_validate_signals(ValidationReport *report,
 									  const QpsscaleGroup *group);
 
+/* What to do about what a cloud said. */
+extern const char *qpsscale_error_hint(const QsError *error);
+
 #endif							/* QPSSCALE_VALIDATE_H */

@@ -25,6 +25,7 @@
 #include "pg/crash_points.h"
 #include "pg/cycle.h"
 #include "pg/delivery.h"
+#include "pg/discovery.h"
 #include "pg/execution.h"
 #include "pg/explain.h"
 #include "pg/intervention.h"
@@ -346,6 +347,23 @@ answer_validate(Answer *answer, const CycleResult *result)
 }
 
 static void
+answer_discover(Answer *answer, const QpsscaleRequest *request)
+{
+	CycleResult result;
+	List	   *rows;
+	ListCell   *cell;
+
+	if (!qpsscale_discover(request, &result, &rows))
+	{
+		send_error(answer, result.sqlstate, result.error, result.hint);
+		return;
+	}
+	foreach(cell, rows)
+		send_row(answer, lfirst(cell));
+	send_message(answer, "d", 1);
+}
+
+static void
 answer_request(Answer *answer, const QpsscaleRequest *request)
 {
 	CycleRequest cycle = {0};
@@ -414,7 +432,10 @@ serve_request(dsm_handle handle)
 			shm_mq_set_sender(queue, MyProc);
 			answer.queue = shm_mq_attach(queue, answer.segment, NULL);
 			QPSSCALE_CRASH_POINT(request_attached);
-			answer_request(&answer, request);
+			if (request->kind == QPSSCALE_REQUEST_DISCOVER)
+				answer_discover(&answer, request);
+			else
+				answer_request(&answer, request);
 			shm_mq_detach(answer.queue);
 		}
 		else

@@ -19,8 +19,11 @@ import aws_identity
 
 AUTOSCALING, MONITORING = "autoscaling", "monitoring"
 STS = "sts"
-SERVICES = (AUTOSCALING, MONITORING, STS)
+BALANCING = "elasticloadbalancing"
+SERVICES = (AUTOSCALING, MONITORING, STS, BALANCING)
 NAMESPACE = "http://autoscaling.amazonaws.com/doc/2011-01-01/"
+BALANCING_NAMESPACE = ("http://elasticloadbalancing.amazonaws.com/doc/"
+                       "2015-12-01/")
 TARGET = "GraniteServiceVersion20100801."
 ACCOUNT = "123456789012"
 
@@ -184,6 +187,8 @@ class Api:
                     request.request_id)).encode()
 
     def _form(self, request):
+        if request.service == BALANCING:
+            return self._balancing(request)
         handler = self.forms.get(request.action)
         if request.service != AUTOSCALING or handler is None:
             raise AwsError(400, "InvalidAction",
@@ -204,6 +209,50 @@ class Api:
                     "" if result is None else "<%sResult>%s</%sResult>" % (
                         request.action, result, request.action),
                     request.request_id, request.action)).encode()
+
+    # ---- Elastic Load Balancing -------------------------------------------
+
+    def _balancing(self, request):
+        if request.action != "DescribeTargetGroups" \
+                or request.params.get("Version") != "2015-12-01":
+            raise AwsError(400, "InvalidAction",
+                           "Could not find operation %s for version %s."
+                           % (request.action, request.params.get("Version")))
+        return ('<%sResponse xmlns="%s"><%sResult>%s</%sResult>'
+                '<ResponseMetadata><RequestId>%s</RequestId>'
+                '</ResponseMetadata></%sResponse>' % (
+                    request.action, BALANCING_NAMESPACE, request.action,
+                    self.describe_target_groups(request), request.action,
+                    request.request_id, request.action)).encode()
+
+    def describe_target_groups(self, request):
+        """All of the region, by pages of at most PageSize."""
+        most = request.integer("PageSize", 400, 1, 400)
+        most = min(most, self.world.options["aws_page"] or most)
+        found = sorted((g for g in self.world.groups.in_region(request.region)
+                        if g.settings["alb_id"] is not None),
+                       key=lambda g: g.id)
+        after = request.params.get("Marker")
+        if after is not None:
+            found = [g for g in found if g.id > after]
+        marker = ""
+        if len(found) > most:
+            marker = "<NextMarker>%s</NextMarker>" % escape(
+                found[most - 1].id)
+        return "<TargetGroups>%s</TargetGroups>%s" % (
+            "".join("<member><TargetGroupArn>%s</TargetGroupArn>"
+                    "<TargetGroupName>%s</TargetGroupName><LoadBalancerArns>"
+                    "<member>%s</member></LoadBalancerArns></member>" % (
+                        self._arn(request.region, target_group(g.id)),
+                        escape(g.id),
+                        self._arn(request.region, "loadbalancer/"
+                                  + escape(g.settings["alb_id"])))
+                    for g in found[:most]), marker)
+
+    @staticmethod
+    def _arn(region, resource):
+        return "arn:aws:elasticloadbalancing:%s:%s:%s" % (region, ACCOUNT,
+                                                          resource)
 
     # ---- Auto Scaling -----------------------------------------------------
 
@@ -252,11 +301,9 @@ class Api:
             "".join(self._show(g, request.region, instances) for g in shown),
             token)
 
-    @staticmethod
-    def _show(group, region, instances):
+    def _show(self, group, region, instances):
         desired = group.desired if group.desired >= 0 else group.alive()
-        arn = "arn:aws:elasticloadbalancing:%s:%s:%s" % (
-            region, ACCOUNT, target_group(group.id))
+        arn = self._arn(region, target_group(group.id))
         parts = [
             "<member><AutoScalingGroupName>%s</AutoScalingGroupName>"
             % escape(group.id),
