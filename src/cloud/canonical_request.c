@@ -90,6 +90,46 @@ qs_uri_escape(QsArena *arena, const char *s)
 	return escape_except(arena, s, '\0');
 }
 
+/* RFC 3986 section 5.2.4, and one slash for several in a row.  "/", which all
+ * our requests have, is not copied. */
+const char *
+qs_normal_path(QsArena *arena, const char *path)
+{
+	bool		open = true;	/* does it end with a slash? */
+	char	   *out;
+	char	   *end;
+
+	if (strcmp(path, "/") == 0)
+		return path;
+	out = end = qs_arena_alloc(arena, strlen(path) + 2);
+	if (out == NULL)
+		return NULL;
+	while (*path != '\0')
+	{
+		size_t		length = strcspn(path, "/");
+
+		open = length == 0 || (length <= 2 && strncmp(path, "..", length) == 0);
+		if (length == 2 && open)
+			while (end > out && *--end != '/');
+		else if (!open)
+		{
+			*end++ = '/';
+			memcpy(end, path, length);
+			end += length;
+		}
+		path += length;
+		if (*path == '/')
+		{
+			open = true;
+			path++;
+		}
+	}
+	if (open || end == out)
+		*end++ = '/';
+	*end = '\0';
+	return out;
+}
+
 char *
 qs_canonical_path(QsArena *arena, const char *path, bool twice)
 {
@@ -166,8 +206,9 @@ lower_case(QsArena *arena, const char *s)
 }
 
 /*
- * No blanks at the ends, a run of blanks inside is one.  A value without any
- * is not copied: it may be a session token.
+ * No blanks at the ends, a run of blanks inside is one, and so is the fold of
+ * a value over lines.  A value without any is not copied: it may be a session
+ * token.
  */
 static const char *
 trimmed(QsArena *arena, const char *s)
@@ -175,14 +216,14 @@ trimmed(QsArena *arena, const char *s)
 	char	   *copy;
 	char	   *p;
 
-	if (strpbrk(s, " \t") == NULL)
+	if (strpbrk(s, " \t\r\n") == NULL)
 		return s;
 	copy = p = qs_arena_alloc(arena, strlen(s) + 1);
 	if (copy == NULL)
 		return NULL;
 	for (; *s != '\0'; s++)
 	{
-		if (*s != ' ' && *s != '\t')
+		if (strchr(" \t\r\n", *s) == NULL)
 			*p++ = *s;
 		else if (p > copy && p[-1] != ' ')
 			*p++ = ' ';
@@ -193,16 +234,10 @@ trimmed(QsArena *arena, const char *s)
 	return copy;
 }
 
-static int
-compare_headers(const void *a, const void *b)
-{
-	const QsHttpHeader *left = a;
-	const QsHttpHeader *right = b;
-
-	return strcmp(left->name, right->name);
-}
-
-/* The canonical form of the headers, sorted by name. */
+/*
+ * The canonical form of the headers, sorted by name.  They are few, and those
+ * of one name must keep their order.
+ */
 static QsHttpHeader *
 canonical_headers(QsArena *arena, const QsHttpHeader *headers, int n)
 {
@@ -213,12 +248,17 @@ canonical_headers(QsArena *arena, const QsHttpHeader *headers, int n)
 		return NULL;
 	for (int i = 0; i < n; i++)
 	{
-		sorted[i].name = lower_case(arena, headers[i].name);
-		sorted[i].value = trimmed(arena, headers[i].value);
-		if (sorted[i].name == NULL || sorted[i].value == NULL)
+		QsHttpHeader header;
+		int			at = i;
+
+		header.name = lower_case(arena, headers[i].name);
+		header.value = trimmed(arena, headers[i].value);
+		if (header.name == NULL || header.value == NULL)
 			return NULL;
+		for (; at > 0 && strcmp(sorted[at - 1].name, header.name) > 0; at--)
+			sorted[at] = sorted[at - 1];
+		sorted[at] = header;
 	}
-	qsort(sorted, (size_t) n, sizeof(QsHttpHeader), compare_headers);
 	return sorted;
 }
 
@@ -249,11 +289,16 @@ qs_canonical_request(QsArena *arena, const char *method, const char *path,
 		return false;
 	for (int i = 0; i < n_headers; i++)
 	{
-		if (i > 0)
-			*p++ = ';';
-		p = stpcpy(p, sorted[i].name);
-		q = stpcpy(q, sorted[i].name);
-		*q++ = ':';
+		if (i > 0 && strcmp(sorted[i].name, sorted[i - 1].name) == 0)
+			q[-1] = ',';		/* one more value of the same */
+		else
+		{
+			if (i > 0)
+				*p++ = ';';
+			p = stpcpy(p, sorted[i].name);
+			q = stpcpy(q, sorted[i].name);
+			*q++ = ':';
+		}
 		q = stpcpy(q, sorted[i].value);
 		*q++ = '\n';
 	}

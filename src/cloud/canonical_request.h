@@ -25,6 +25,9 @@ extern bool qs_sha256_hex(const void *data, size_t length,
 						  char out[QS_SHA256_HEX]);
 extern void qs_hex(const unsigned char *bytes, size_t n, char *out);
 
+/* A path without empty, "." and ".." segments; NULL when exhausted. */
+extern const char *qs_normal_path(QsArena *arena, const char *path);
+
 /* Escapes each segment of a path once, or twice. */
 extern char *qs_canonical_path(QsArena *arena, const char *path, bool twice);
 

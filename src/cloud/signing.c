@@ -19,7 +19,7 @@
 #include "cloud/signing_key.h"
 #include "cloud/timestamp.h"
 
-#define MAX_ALSO_SIGN	16
+#define MAX_SIGNED	20			/* headers of a request */
 
 const QsSigningScheme qs_signing_byteplus = {
 	.algorithm = "HMAC-SHA256",
@@ -40,6 +40,7 @@ const QsSigningScheme qs_signing_aws = {
 	.token_header = "X-Amz-Security-Token",
 	.content_hash_header = NULL,
 	.escape_path_twice = true,
+	.normalize_path = true,
 };
 
 /* An endpoint, taken apart. */
@@ -173,18 +174,10 @@ check_credentials(const QsCredentials *credentials, QsError *error)
 	return true;
 }
 
-static const QsHttpHeader *
-find_header(const QsHttpRequest *request, const char *name)
-{
-	for (int i = 0; i < request->n_headers; i++)
-	{
-		if (strcasecmp(request->headers[i].name, name) == 0)
-			return &request->headers[i];
-	}
-	return NULL;
-}
-
-/* The headers that will be signed: host, ours, and the request's asked for. */
+/*
+ * The headers that will be signed: host, ours, and the request's asked for,
+ * each as often as it is there.
+ */
 static int
 collect_signed(const QsHttpRequest *request, const char *host,
 			   const QsHttpHeader *ours, int n_ours,
@@ -198,16 +191,18 @@ collect_signed(const QsHttpRequest *request, const char *host,
 		list[n++] = ours[i];
 	for (int i = 0; also_sign != NULL && also_sign[i] != NULL; i++)
 	{
-		const QsHttpHeader *header = find_header(request, also_sign[i]);
+		int			before = n;
 
-		if (header == NULL || i >= MAX_ALSO_SIGN)
+		for (int j = 0; j < request->n_headers && n < MAX_SIGNED; j++)
+			if (strcasecmp(request->headers[j].name, also_sign[i]) == 0)
+				list[n++] = request->headers[j];
+		if (n == before)
 		{
 			qs_error_set(error, QS_ERROR_TERMINAL, "cannot_sign",
-						 "header \"%s\" was to be signed and is not there",
+						 "header \"%s\" was to be signed and is not there, or one too many",
 						 also_sign[i]);
 			return -1;
 		}
-		list[n++] = *header;
 	}
 	return n;
 }
@@ -309,13 +304,15 @@ qs_sign_request(QsArena *arena, const QsSigningScheme *scheme,
 {
 	Endpoint	where = {"", ""};
 	QsHttpHeader ours[3];
-	QsHttpHeader list[4 + MAX_ALSO_SIGN];
+	QsHttpHeader list[MAX_SIGNED];
 	QsCanonicalRequest canonical = {0};
 	char	   *date = qs_arena_alloc(arena, 17);
 	char	   *body_hash = qs_arena_alloc(arena, QS_SHA256_HEX);
 	char	   *url_path = qs_canonical_path(arena, path, false);
-	char	   *signed_path = qs_canonical_path(arena, path,
-												scheme->escape_path_twice);
+	const char *normal_path = scheme->normalize_path ?
+		qs_normal_path(arena, path) : path;
+	char	   *signed_path = normal_path == NULL ? NULL :
+		qs_canonical_path(arena, normal_path, scheme->escape_path_twice);
 	char	   *authorization;
 	int			n_ours;
 	int			n_list;

@@ -23,6 +23,7 @@ typedef struct QsSigningScheme
 	const char *token_header;	/* "X-Security-Token" | "X-Amz-Security-Token" */
 	const char *content_hash_header;	/* "X-Content-Sha256" | ... */
 	bool		escape_path_twice;	/* AWS except S3 */
+	bool		normalize_path;		/* likewise: what is signed, not what is sent */
 } QsSigningScheme;
 
 extern const QsSigningScheme qs_signing_byteplus;
