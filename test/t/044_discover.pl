@@ -104,7 +104,7 @@ subtest 'what is not whole is an error, never a shorter list' => sub {
 				message => 'User: arn:aws:iam::1:user/x is not authorized to'
 				  . ' perform: autoscaling:DescribeAutoScalingGroups' } });
 	like(failure("SELECT * FROM qpsscale_discover('aws')"),
-		qr/55000: .*could not be listed: AccessDenied: not authorized to perform: autoscaling:DescribeAutoScalingGroups.*HINT:  Give the access key the permission/s,
+		qr/55000: .*could not be listed: AccessDenied: not authorized to perform: autoscaling:DescribeAutoScalingGroups.*HINT:  Give the account the permission/s,
 		'a permission that is missing is named');
 	$cloud->clear_faults;
 	$cloud->fault({ kind => 'status', times => -1,

@@ -524,7 +524,8 @@ sub check_aws_permissions
 	{
 		my $source = slurp_file($file);
 
-		push @true, "autoscaling:$1"
+		push @true, ($1 eq 'DescribeTargetGroups' ? 'elasticloadbalancing'
+			: 'autoscaling') . ":$1"
 		  while $source =~ /"((?:Describe|Set)(?!\w*(?:Response|Result))\w+)"/g;
 		push @true, "cloudwatch:$1"
 		  while $source =~ /"GraniteServiceVersion\d+\.(\w+)"/g;
