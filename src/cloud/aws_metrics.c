@@ -19,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cloud/timestamp.h"
+
 #define MOST_POINTS			100800	/* of one call */
 
 /* Points come with a delay: the last minute may still be incomplete. */
@@ -253,13 +255,18 @@ has_gaps(const QsAwsBalancer *balancer, int64_t settled_s)
 	return false;
 }
 
-/* The bucket that a time is in; -1 for none. */
+/* The bucket that a time is in, which imitations of CloudWatch may write as
+ * text; -1 for none. */
 static int
 bucket_of(const QsAwsBalancer *balancer, const json_t *time)
 {
 	double		at = json_is_number(time) ? json_number_value(time) : -1;
+	const char *text = qs_json_text(time);
 	double		bucket;
+	int64_t		at_us;
 
+	if (text != NULL && qs_timestamp_parse(text, &at_us))
+		at = (double) at_us / 1e6;
 	if (!(at >= 0 && at <= 1e12))
 		return -1;
 	bucket = floor((at - (double) balancer->window_start_s) /

@@ -86,6 +86,9 @@ read_xml_field(void *context, const char *path, const char *text)
 
 	if (text == NULL)
 		return true;
+	/* <Response><Errors><Error>, as EC2 has it, and what imitates it */
+	if (strncmp(path, "Errors/", 7) == 0)
+		path += 7;
 	if (strcmp(path, "Error/Code") == 0)
 	{
 		complaint->well_formed = true;
@@ -93,7 +96,8 @@ read_xml_field(void *context, const char *path, const char *text)
 	}
 	else if (strcmp(path, "Error/Message") == 0)
 		snprintf(complaint->message, sizeof(complaint->message), "%s", text);
-	else if (strcmp(path, "RequestId") == 0)
+	else if (strcmp(path, "RequestId") == 0 ||
+			 strcmp(path, "RequestID") == 0)
 		snprintf(complaint->request_id, sizeof(complaint->request_id), "%s",
 				 text);
 	return true;
@@ -106,12 +110,15 @@ read_xml(const QsHttpReply *reply, Complaint *complaint)
 	QsXmlVisitor visitor = {.context = complaint, .end = read_xml_field};
 	QsError		ignored;
 
-	(void) qs_xml_walk(reply->body, reply->body_length, "ErrorResponse", "",
-					   &visitor, &ignored);
+	if (!qs_xml_walk(reply->body, reply->body_length, "ErrorResponse", "",
+					 &visitor, &ignored) && !complaint->well_formed)
+		(void) qs_xml_walk(reply->body, reply->body_length, "Response", "",
+						   &visitor, &ignored);
 }
 
 /*
- * {"__type": "GraniteServiceVersion20100801#Code:more", "message": "..."}
+ * {"__type": "GraniteServiceVersion20100801#Code:more", "message": "..."},
+ * where a gateway or an imitation may say "code" and "Message".
  */
 static void
 read_json(QsArena *arena, const QsHttpReply *reply, Complaint *complaint)
@@ -121,6 +128,8 @@ read_json(QsArena *arena, const QsHttpReply *reply, Complaint *complaint)
 	const char *message = qs_json_text(json_object_get(root, "message"));
 	const char *mark;
 
+	if (type == NULL)
+		type = qs_json_text(json_object_get(root, "code"));
 	if (message == NULL)
 		message = qs_json_text(json_object_get(root, "Message"));
 	if (type != NULL)
@@ -251,6 +260,8 @@ qs_aws_accepted(QsArena *arena, QsAwsCall *call, const QsHttpReply *reply,
 		read_json(arena, reply, &complaint);
 	if (!complaint.well_formed)
 		read_xml(reply, &complaint);
+	if (!complaint.well_formed && call->base.kind != QS_CALL_LOAD)
+		read_json(arena, reply, &complaint);
 	if (!complaint.well_formed && complaint.message[0] == '\0')
 		snprintf(complaint.message, sizeof(complaint.message),
 				 "the reply is not an error of the API");

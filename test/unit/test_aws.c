@@ -715,6 +715,54 @@ errors_of_cloudwatch_are_read(void **state)
  * Activities
  * ----------
  */
+/* Of servers that stand in for AWS, and of gateways before it. */
+static void
+what_imitates_aws_is_understood(void **state)
+{
+	static const struct
+	{
+		const char *body;
+		const char *code;
+	}			errors[] = {
+		{"<Response><Errors><Error><Code>Throttling</Code><Message>Rate"
+			"</Message></Error></Errors><RequestID>r</RequestID></Response>",
+		"Throttling"},
+		{"\n<ErrorResponse>\n <Error>\n  <Code>\n  Throttling\n </Code>\n"
+			" </Error>\n</ErrorResponse>\n", "Throttling"},
+		{"{\"__type\":\"ThrottlingException\",\"Message\":\"Rate\"}",
+		"ThrottlingException"},
+		{"{\"code\":\"ThrottlingException\",\"message\":\"Rate\"}",
+		"ThrottlingException"},
+	};
+
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+	{
+		ask(1);
+		for (int c = 0; c < cloud->calls.n_calls; c++)
+		{
+			assert_false(reply(cloud->calls.calls[c], 400, errors[i].body));
+			assert_string_equal(cloud->error.code, errors[i].code);
+			assert_int_equal(cloud->error.class, QS_ERROR_THROTTLED);
+		}
+	}
+	ask(1);
+	assert_true(reply(call_of(cloud, QS_CALL_CAPACITY), 200,
+					  group("\n web-0 \n", "<Instances/><TargetGroupARNs/>"
+							"<SuspendedProcesses/><Status/>"
+							"<MinSize> 1 </MinSize>\n<MaxSize>6</MaxSize>"
+							"<DesiredCapacity>0</DesiredCapacity>")));
+	assert_true(cloud->targets[0].capacity.known);
+	assert_int_equal(cloud->targets[0].capacity.total, 0);
+	assert_int_equal(cloud->follow_up.n_calls, 0);
+	assert_true(reply(call_of(cloud, QS_CALL_LOAD), 200,
+					  "{\"MetricDataResults\":[{\"Id\":\"m0\",\"Timestamps\":["
+					  "\"2024-01-02T02:58:00Z\",1704164340.0,"
+					  "\"2024-01-02T03:00:00+00:00\"],\"Values\":[60,60.0,60]}],"
+					  "\"NextToken\":\"\",\"Messages\":[]}"));
+	assert_int_equal(cloud->targets[0].load.points, 3);
+	assert_float_equal(cloud->targets[0].load.mean_qps, 1, 1e-9);
+}
+
 static void
 activities_tell_direction_and_time(void **state)
 {
@@ -785,6 +833,7 @@ main(void)
 		TEST(a_load_in_pages_is_put_together),
 		TEST(series_that_cannot_be_are_no_load),
 		TEST(errors_of_cloudwatch_are_read),
+		TEST(what_imitates_aws_is_understood),
 		TEST(activities_tell_direction_and_time),
 	};
 
