@@ -112,9 +112,15 @@ like($live, qr/by hand.*${clock}shop +\d+ +\d+ +2 -> [^\n]*dynamic_scaling_scale
 	'what a hand did to the shop is made good');
 like($live, qr/qpsscale_suspend.*${clock}shop .* suspended\n.*qpsscale_resume/s,
 	'a suspended group is left alone');
+like($live, qr/^${clock}carts +\d+ +\d+ +\d+ -> [^\n]*scale_up /m,
+	'open carts in a table drive a Deployment of Kubernetes');
+like($live, qr/^${clock}media +\d+ +\d+ +\d+ -> [^\n]*scale_up /m,
+	'requests drive an Auto Scaling group of AWS');
+like($live, qr/^${clock}print +1[1-9]\d +1 +1 -> \d+[^\n]*scale_up .*^${clock}print +\d+ +\d+ +\d+ -> [^\n]*scale_down /ms,
+	'waiting jobs drive machines that only the database knows');
 like($live, qr/^ *proposals +\| .* QPS per instance = \d+ instances/m,
 	'a decision is explained');
-like($live, qr/^The cloud counted ([1-9]\d*) changes; the table has \1 activities\.$/m,
+like($live, qr/^BytePlus and AWS counted ([1-9]\d*) changes; for their groups the table has \1 activities\.$/m,
 	'the books agree with the cloud');
 
 done_testing();
