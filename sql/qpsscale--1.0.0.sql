@@ -488,7 +488,7 @@ COMMENT ON TABLE qpsscale.errors IS
 	'what went wrong; an error that repeats from tick to tick is recorded once';
 COMMENT ON COLUMN qpsscale.errors.id IS 'number, rising with time';
 COMMENT ON COLUMN qpsscale.errors.resource_group_id IS 'the group; NULL when it concerns all';
-COMMENT ON COLUMN qpsscale.errors.source IS 'load, capacity, activities, in_service, set_capacity, account, credentials, policy or database';
+COMMENT ON COLUMN qpsscale.errors.source IS 'load, capacity, signal NAME, activities, in_service, set_capacity, account, credentials, policy or database';
 COMMENT ON COLUMN qpsscale.errors.message IS 'what happened, without any secret';
 COMMENT ON COLUMN qpsscale.errors.context IS 'class, code, HTTP status';
 COMMENT ON COLUMN qpsscale.errors.occurred_at IS 'when it happened first';
@@ -1507,8 +1507,6 @@ SELECT pg_catalog.pg_extension_config_dump('qpsscale.signal_state', '');
 CREATE VIEW qpsscale.cloud_signals AS
 SELECT c.provider, c.name, c.description
 FROM (VALUES
-	('aws', 'cpu', 'use of CPU of the scaling group''s instances, in percent'),
-	('aws', 'memory', 'use of memory as the CloudWatch agent reports it, in percent'),
 	('kubernetes', 'cpu', 'use of CPU of the object''s pods, in percent of what they request'),
 	('kubernetes', 'memory', 'use of memory of the object''s pods, in percent of what they request')
 ) AS c (provider, name, description);
@@ -3641,6 +3639,12 @@ SELECT
 	s.last_evaluated_at,
 	s.last_verdict_at AS since,
 	s.last_error AS error,
+	(SELECT pg_catalog.string_agg(i.name || ' ' || CASE
+			WHEN i.missing_since IS NOT NULL THEN 'missing'
+			ELSE qpsscale.said_number(i.latest_value::text) END,
+		', ' ORDER BY i.name)
+	 FROM qpsscale.signal_state i
+	 WHERE i.resource_group_id = g.id) AS signals,
 	(SELECT pg_catalog.string_agg(p.problem, '; ')
 	 FROM qpsscale.problems() p) AS problems
 FROM qpsscale.resource_groups g
@@ -3674,6 +3678,7 @@ COMMENT ON COLUMN qpsscale.status.open_activity IS 'status of the activity that 
 COMMENT ON COLUMN qpsscale.status.last_evaluated_at IS 'when the group was last evaluated';
 COMMENT ON COLUMN qpsscale.status.since IS 'since when the verdict is the same';
 COMMENT ON COLUMN qpsscale.status.error IS 'last error';
+COMMENT ON COLUMN qpsscale.status.signals IS 'what its further signals said last';
 COMMENT ON COLUMN qpsscale.status.problems IS 'what stops this database from being scaled; qpsscale.problems() has the remedies';
 
 CREATE VIEW qpsscale.stat_worker AS

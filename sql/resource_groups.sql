@@ -170,8 +170,7 @@ FROM (VALUES
 	(1, 'alb_id', 'NULL'),
 	(2, 'target_qps', 'NULL'),
 	(3, 'kind', $$'asg'$$),
-	(4, 'alb_id', $$'app/web/50dc6c495c0c9188'$$),
-	(5, 'target_cpu', '60')) c (number, name, value)
+	(4, 'alb_id', $$'app/web/50dc6c495c0c9188'$$)) c (number, name, value)
 ORDER BY c.number;
 ROLLBACK;
 

@@ -20,8 +20,8 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
-INSERT INTO qpsscale.resource_groups (provider, asg_id, region)
-	VALUES ('aws', 'asg-1', 'eu-west-1') RETURNING id \gset
+INSERT INTO qpsscale.resource_groups (provider, asg_id, max_instances)
+	VALUES ('kubernetes', 'shop/web', 10) RETURNING id \gset
 INSERT INTO qpsscale.signals (resource_group_id, name, source, query, target)
 	VALUES (:id, 'queue', 'sql', 'SELECT 1', 100);
 SELECT name, source, law, role, activation, tolerance, empty_means,

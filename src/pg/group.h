@@ -191,7 +191,9 @@ typedef struct QpsscaleGroup
 
 	/* state */
 	QsHistory	history;
-	QsChange   *changes;		/* history.changes, as it is filled */
+	int			n_changes;		/* recent ones as they were read, and room for
+								 * one more; NULL: the policy has no rates */
+	QsChange   *changes;
 	GroupVerdict before;
 	GroupActivity open;
 	GroupWatch	watch;			/* as it was read */

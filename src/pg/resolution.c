@@ -268,6 +268,22 @@ watch_growth(QpsscaleGroup *group)
 	history->stock_out_probe_at = group->stock_out.probe_at;
 }
 
+/* What others did just now counts for the rates as what they did before does. */
+static void
+count_change(QpsscaleGroup *group)
+{
+	QsHistory  *history = &group->history;
+	QsChange   *change;
+
+	history->changes = group->changes;
+	history->n_changes = group->n_changes;
+	if (group->changes == NULL || !qpsscale_changed_by_others(group))
+		return;
+	change = &group->changes[history->n_changes++];
+	change->at = qpsscale_unix_us(group->change.seen_at);
+	change->delta = group->change.to - group->change.from;
+}
+
 void
 qpsscale_resolve_open(QpsscaleGroup *group, const QpsscaleSettings *settings)
 {
@@ -277,6 +293,7 @@ qpsscale_resolve_open(QpsscaleGroup *group, const QpsscaleSettings *settings)
 	open->resolution = NULL;
 	compare_desired(group, settings);
 	react_to_others(group);
+	count_change(group);
 	switch (open->status)
 	{
 		case ACTIVITY_REQUESTED:

@@ -20,10 +20,9 @@ static const char schedules_sql[] =
 " ORDER BY a.resource_group_id, a.schedule";
 
 /*
- * Changes of desired: ours when the cloud accepted them, those of others, and
- * calls that arrived late, as the evaluation that saw them tells.  From the
- * newest rows of each group, since only ids are indexed: more evaluations than
- * these within the longest period would each have to be a new verdict.
+ * Changes of desired: ours when the cloud accepted them, those of others as
+ * they were alerted.  From the newest rows of each group, since only ids are
+ * indexed.
  */
 static const char changes_sql[] =
 "SELECT g.id, c.at, c.delta"
@@ -35,15 +34,13 @@ static const char changes_sql[] =
 "        ORDER BY r.id DESC LIMIT 100) a"
 "  WHERE a.accepted_at > now() - interval '10000 seconds'"
 "  UNION ALL"
-"  SELECT e.evaluated_at, (e.change ->> 'to')::integer"
-"    - (e.change ->> 'from')::integer"
-"  FROM (SELECT r.evaluated_at, coalesce(r.explanation -> 'foreign_change',"
-"          r.explanation -> 'own_change') AS change"
-"        FROM qpsscale.evaluations r"
+"  SELECT f.occurred_at, (f.data ->> 'to')::integer"
+"    - (f.data ->> 'from')::integer"
+"  FROM (SELECT r.occurred_at, r.type, r.data FROM qpsscale.alerts r"
 "        WHERE r.resource_group_id = g.id"
-"        ORDER BY r.id DESC LIMIT 200) e"
-"  WHERE e.change IS NOT NULL"
-"    AND e.evaluated_at > now() - interval '10000 seconds') c"
+"        ORDER BY r.id DESC LIMIT 200) f"
+"  WHERE f.type = 'qpsscale.group.foreign_change'"
+"    AND f.occurred_at > now() - interval '10000 seconds') c"
 " WHERE ($1 IS NULL AND g.enabled OR g.id = $1)"
 "   AND (g.scale_up_rates <> '{}' OR g.scale_down_rates <> '{}')"
 " ORDER BY g.id, c.at DESC";
@@ -117,21 +114,19 @@ load_changes(const StoreSelection *selection, StoreSnapshot *snapshot,
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		QpsscaleGroup *group;
-		QsHistory  *history;
+		QsChange   *change;
 
 		row_read(&row, i);
 		group = group_of_row(snapshot, &at, next_int64(&row, 0));
-		if (group == NULL)
+		/* one place is left for what this cycle finds */
+		if (group == NULL || group->changes == NULL ||
+			group->n_changes == QS_MAX_CHANGES - 1)
 			continue;
-		history = &group->history;
-		if (group->changes == NULL)
-			group->changes = palloc0(sizeof(QsChange) * QS_MAX_CHANGES);
-		if (history->n_changes == QS_MAX_CHANGES)
-			continue;
-		group->changes[history->n_changes].at = next_unix_us(&row);
-		group->changes[history->n_changes].delta = next_int32(&row, 0);
-		history->n_changes++;
-		history->changes = group->changes;
+		change = &group->changes[group->n_changes++];
+		change->at = next_unix_us(&row);
+		change->delta = next_int32(&row, 0);
+		group->history.changes = group->changes;
+		group->history.n_changes = group->n_changes;
 	}
 	MemoryContextSwitchTo(old);
 	SPI_freetuptable(SPI_tuptable);
@@ -141,11 +136,18 @@ void
 qpsscale_store_load_bounds(const StoreSelection *selection,
 						   StoreSnapshot *snapshot, MemoryContext context)
 {
+	bool		some = false;
+
 	load_schedules(selection, snapshot, context);
 	for (int i = 0; i < snapshot->n_groups; i++)
-		if (has_rates(&snapshot->groups[i]))
-		{
-			load_changes(selection, snapshot, context);
-			return;
-		}
+	{
+		if (!has_rates(&snapshot->groups[i]))
+			continue;
+		some = true;
+		snapshot->groups[i].changes =
+			MemoryContextAllocZero(context,
+								   sizeof(QsChange) * QS_MAX_CHANGES);
+	}
+	if (some)
+		load_changes(selection, snapshot, context);
 }

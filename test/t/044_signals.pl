@@ -259,6 +259,10 @@ subtest 'rates count what was changed before' => sub {
 	sql("UPDATE qpsscale.activities SET accepted_at = accepted_at - interval '11 minutes'"
 		  . " WHERE resource_group_id = $id");
 	is(evaluate($node, $id)->{desired_capacity}, 8, 'then the next two');
+	sql("UPDATE qpsscale.activities SET accepted_at = accepted_at - interval '11 minutes'"
+		  . " WHERE resource_group_id = $id");
+	$cloud->patch_group('asg-rate', { desired => 9 });
+	is(evaluate($node, $id)->{desired_capacity}, 10, 'one that somebody else added counts, too');
 };
 
 subtest 'n of m observations must agree' => sub {
@@ -325,6 +329,8 @@ subtest 'what is missing is a verdict of its own, who wins is not' => sub {
 	sql("DELETE FROM said WHERE name = '$id/queue'");
 	evaluate($node, $id) foreach 1 .. 3;
 	is(sql($count), $before + 1, 'that it is missing is one, once');
+	is(sql("SELECT signals FROM qpsscale.status WHERE id = $id"),
+		'queue missing', 'people see it in the status');
 	my $gone = sql('SELECT clock_timestamp()');
 	say("$id/queue", 310);
 	evaluate($node, $id);

@@ -585,6 +585,19 @@ sub check_relations
 				  . " WHERE relnamespace = 'qpsscale'::regnamespace AND relkind IN ('r', 'v')")
 		],
 		'tables and views');
+	my @signals;
+	foreach my $file (glob('src/cloud/*.c'))
+	{
+		my $source = slurp_file($file);
+		my ($provider, $list) =
+		  $source =~ /^static const char \*const (\w+)_signals\[\] = \{(.*?)NULL\};/ms
+		  or next;
+
+		push @signals, map { "$provider $_" } $list =~ /"(\w+)"/g;
+	}
+	same_list(\@signals,
+		[ rows("SELECT provider || ' ' || name FROM qpsscale.cloud_signals") ],
+		'signals of clouds, as each provider lists them');
 	my ($check) = rows("SELECT pg_get_constraintdef(oid) FROM pg_constraint"
 		  . " WHERE conrelid = 'qpsscale.activities'::regclass AND conname = 'activities_status_check'");
 	same_list([ map { quoted($_->[0]) } table('status') ],
