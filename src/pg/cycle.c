@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include "core/utilization.h"
 #include "miscadmin.h"
 #include "pg/crash_points.h"
 #include "pg/account_index.h"
@@ -29,6 +30,7 @@
 #include "pg/seal.h"
 #include "pg/user_sql.h"
 #include "pg/worker.h"
+#include "utils/float.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -105,15 +107,32 @@ wants_in_service(const QpsscaleGroup *group)
 		capacity->total == open->desired;
 }
 
+/* What people see of a signal that is made of pods; NaN: nothing. */
+static double
+percent_used(const QsSignal *signal, int64 now)
+{
+	const QsReading *reading = &signal->reading;
+	QsUtilization u;
+
+	qs_utilization(reading->pods, reading->n_pods, reading->is_memory,
+				   signal->target, signal->tolerance, 0, now, &u);
+	return u.problem != NULL ? get_float8_nan() : u.percent;
+}
+
 static void
 decide(QpsscaleGroup *group)
 {
+	group->decided_at = GetCurrentTimestamp();
 	for (int i = 0; i < group->n_signals; i++)
 	{
-		group->signals[i].asked = group->sources[i].batched;
-		group->signals[i].reading = group->sources[i].target.reading;
+		QsSignal   *signal = &group->signals[i];
+
+		signal->asked = group->sources[i].batched;
+		signal->reading = group->sources[i].target.reading;
+		if (signal->reading.n_pods > 0)
+			signal->reading.value =
+				percent_used(signal, qpsscale_unix_us(group->decided_at));
 	}
-	group->decided_at = GetCurrentTimestamp();
 	qs_decide(&group->policy, &group->target.load, &group->target.capacity,
 			  &group->target.activity, group->signals, group->n_signals,
 			  &group->history,

@@ -5,6 +5,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "pg/explain_signals.h"
 #include "pg/json_writer.h"
 
@@ -70,7 +72,7 @@ explain_signal(StringInfo out, const QpsscaleGroup *group, int i)
 	{
 		if (reading->n_pods > 0)
 			qpsscale_json_int(out, "pods", reading->n_pods);
-		else
+		if (reading->n_pods <= 0 || isfinite(reading->value))
 			qpsscale_json_double(out, "value", reading->value);
 		qpsscale_json_unix_us(out, "at", reading->at_us);
 	}
