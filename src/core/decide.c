@@ -33,15 +33,6 @@ win_by_limit(QsThought *t, QsReason reason)
 	t->reason = reason;
 }
 
-static void
-hold(QsThought *t, QsReason reason, int64_t until)
-{
-	if (t->hold != QS_NO_REASON)
-		return;
-	t->hold = reason;
-	t->hold_until = until;
-}
-
 /*
  * Why nothing changes although everything was known.  The first original's
  * words where the cloud's limits hold the group, ours where its own do.
@@ -170,7 +161,7 @@ heed_projection(QsThought *t)
 						  to);
 	t->target = to;
 	if (to == t->decision->base)
-		hold(t, QS_REASON_WOULD_SCALE_OUT_AGAIN, QS_NEVER);
+		qs_hold(t, QS_REASON_WOULD_SCALE_OUT_AGAIN, QS_NEVER);
 }
 
 /*
@@ -187,7 +178,7 @@ heed_suspicion(QsThought *t)
 										 &decision->drop_seen_at, &until);
 
 	if (drop == QS_DROP_HOLD)
-		hold(t, QS_REASON_SUSPICIOUS_DROP, until);
+		qs_hold(t, QS_REASON_SUSPICIOUS_DROP, until);
 	t->ask_in_service = drop == QS_DROP_ASK;
 }
 
@@ -210,11 +201,13 @@ shrink(QsThought *t, const Best *best, bool knows_qps, QsReason data,
 		t->reason = QS_REASON_DYNAMIC_SCALE_DOWN;
 
 	if (data != QS_NO_REASON)
-		hold(t, data, QS_NEVER);
+		qs_hold(t, data, QS_NEVER);
 	if (advice->hold != QS_NO_REASON)
-		hold(t, advice->hold, advice->hold_until);
+		qs_hold(t, advice->hold, advice->hold_until);
+	if (!advice->complete && (!knows_qps || data != QS_NO_REASON))
+		qs_hold(t, QS_REASON_METRICS_PARTIAL, QS_NEVER);
 	if (t->target == base)
-		hold(t, QS_REASON_STABILIZING,
+		qs_hold(t, QS_REASON_STABILIZING,
 			 qs_window_holds_until(decision, t->policy->scale_down_window_us,
 								   base));
 	if (knows_qps && data == QS_NO_REASON)
@@ -227,22 +220,35 @@ shrink(QsThought *t, const Best *best, bool knows_qps, QsReason data,
 
 /*
  * What the data asked for, whether or not it happens; an answer that may not
- * shrink the group is none for shrinking it.
+ * shrink the group is none for shrinking it.  What is not confirmed yet still
+ * goes as far as the limits demand.
  */
 static void
 observe(QsThought *t, const Best *best, bool complete)
 {
 	QsAction	seen = t->decision->wanted;
+	int			base = t->decision->base;
 
 	if (seen == QS_ACTION_SCALE_DOWN && !complete)
 		seen = QS_ACTION_NONE;
 	qs_confirmations_add(t->policy, seen, best->data_at, t->now, t->decision);
 	if (t->decision->wanted == QS_ACTION_NONE ||
 		t->reason == QS_REASON_BELOW_LIMIT ||
-		t->reason == QS_REASON_ABOVE_LIMIT)
+		t->reason == QS_REASON_ABOVE_LIMIT ||
+		qs_confirmed(t->policy, t->decision))
 		return;
-	if (!qs_confirmed(t->policy, t->decision))
-		hold(t, QS_REASON_CONFIRMING, QS_NEVER);
+	if (base < t->limits.lower)
+	{
+		t->target = t->limits.lower;
+		win_by_limit(t, QS_REASON_BELOW_LIMIT);
+	}
+	else if (base > t->limits.upper)
+	{
+		t->target = t->limits.upper;
+		win_by_limit(t, QS_REASON_ABOVE_LIMIT);
+	}
+	else
+		qs_hold(t, QS_REASON_CONFIRMING, QS_NEVER);
 }
 
 /*
@@ -329,7 +335,7 @@ think_without_data(QsThought *t, QsReason why, const QsSignalsAdvice *advice)
 	{
 		decision->wanted = QS_ACTION_SCALE_DOWN;
 		win_by_limit(t, QS_REASON_ABOVE_LIMIT);
-		hold(t, why, QS_NEVER);
+		qs_hold(t, why, QS_NEVER);
 	}
 }
 
@@ -391,26 +397,13 @@ think(QsThought *t, QsReason data)
 	if (data != QS_NO_REASON)
 		qs_decision_add_exclusion(decision, "qps", why_not_qps(data), true,
 								  QS_NEVER, QS_NEVER);
-	qs_signals_advise(t, true, &advice);
+	qs_signals_advise(t, true, known && (qps.instances > 0 ||
+										 qps.recommended > 0), &advice);
 	if (known || advice.instances >= 0)
 		think_with_data(t, known ? &qps : NULL, data, &advice);
 	else
 		think_without_data(t, data != QS_NO_REASON ? data :
 						   QS_REASON_SIGNAL_MISSING, &advice);
-}
-
-/* The reason of an action that is only recorded, where that is not the
- * policy's own wish. */
-static QsReason
-reason_of_dry_run(const QsPolicy *policy, QsReason reason)
-{
-	if (policy->dry_run)
-		return reason;
-	if (!policy->extension_enabled)
-		return QS_REASON_EXTENSION_DISABLED;
-	if (!policy->armed)
-		return QS_REASON_NOT_ARMED;
-	return reason;
 }
 
 /* What an operator asked for takes the place of all that was thought. */
@@ -426,180 +419,6 @@ think_held(QsThought *t)
 	t->ask_vetoes = false;
 	t->ask_in_service = false;
 	t->held = true;
-}
-
-/*
- * Does growth that the cloud does not deliver hold the group?  An operator's
- * number is written all the same.
- */
-static bool
-is_stocked_out(const QsThought *t)
-{
-	return !t->held &&
-		t->history->unfulfilled_scale_ups >= QS_STOCK_OUT_AFTER &&
-		t->knows_load && t->target >= t->decision->base;
-}
-
-/* What passes by itself is not named while the stock-out lasts. */
-static bool
-passes_by_itself(QsReason blocker)
-{
-	return blocker == QS_NO_REASON ||
-		blocker == QS_REASON_SCALING_IN_PROGRESS ||
-		blocker == QS_REASON_COOLDOWN_GENERAL ||
-		blocker == QS_REASON_COOLDOWN_SCALE_UP;
-}
-
-/*
- * Hold desired where it is, and write the same number once more when the pause
- * is over and members are missing.  A group whose members are all there, and
- * boot, only waits.
- */
-static void
-conclude_stock_out(QsThought *t)
-{
-	QsDecision *decision = t->decision;
-	int			base = decision->base;
-	bool		missing = t->capacity->total < base &&
-		base >= t->limits.lower && !decision->dry_run;
-	int64_t		probe_at = qs_time_earlier(t->history->stock_out_probe_at,
-										   qs_time_add(t->now,
-													   QS_STOCK_OUT_LONGEST_US));
-	int64_t		until;
-	QsReason	blocker;
-
-	decision->reason = QS_REASON_STOCK_OUT;
-	decision->desired = base;
-	decision->scaling_amount = t->target - base;
-	decision->wanted = missing || t->target > base ? QS_ACTION_SCALE_UP :
-		QS_ACTION_NONE;
-	if (decision->wanted == QS_ACTION_NONE)
-		return;
-
-	blocker = qs_first_blocker(t->policy, t->capacity, t->activity,
-							   t->history, t->now, QS_ACTION_SCALE_UP, &until);
-	if (passes_by_itself(blocker) &&
-		(blocker != QS_NO_REASON || !missing || t->now < probe_at))
-	{
-		blocker = QS_REASON_STOCK_OUT;
-		until = missing ? qs_time_later(until, probe_at) : QS_NEVER;
-	}
-	if (blocker != QS_NO_REASON)
-	{
-		decision->reason = blocker;
-		decision->blocker = blocker;
-		decision->blocked_until = until;
-		return;
-	}
-	decision->action = QS_ACTION_SCALE_UP;
-	decision->scaling_amount = 0;
-	decision->probes_stock_out = true;
-	decision->needs_activities = !t->activity->asked;
-}
-
-/* While growth is unfulfilled, the next step is bounded. */
-static int
-bound_growth(QsThought *t, int to)
-{
-	int			base = t->decision->base;
-	int			bound = qs_unfulfilled_bound(t->history, t->capacity, base);
-
-	if (to <= base || to <= bound)
-		return to;
-	qs_decision_add_clamp(t->decision, "stock_out", bound, to, bound);
-	return bound;
-}
-
-/* How far this one action goes.  Sets *until for a rate that allows nothing. */
-static int
-bound_step(QsThought *t, int64_t *until)
-{
-	QsDecision *decision = t->decision;
-	bool		by_limit = t->reason == QS_REASON_BELOW_LIMIT ||
-		t->reason == QS_REASON_ABOVE_LIMIT;
-	int			to = t->target;
-
-	*until = QS_NEVER;
-	if (!t->held)
-	{
-		to = qs_caps_apply(t->policy, decision->base, to, decision);
-		to = qs_rate_apply(t->policy, t->history, t->now, decision->base, to,
-						   by_limit, decision, until);
-		to = bound_growth(t, to);
-	}
-	return qs_cloud_limits_apply(t->capacity, to, decision);
-}
-
-/* What forbids the step now, if nothing did before. */
-static void
-block(QsThought *t, int to, int64_t rate_until)
-{
-	QsDecision *decision = t->decision;
-
-	if (t->held && t->history->by_hand)
-	{
-		t->hold = qs_by_hand_blocker(t->policy, t->capacity, t->history,
-									 decision->wanted);
-		return;
-	}
-	if (t->hold == QS_NO_REASON)
-		t->hold = qs_first_blocker(t->policy, t->capacity, t->activity,
-								   t->history, t->now, decision->wanted,
-								   &t->hold_until);
-	if (to == decision->base)
-		hold(t, QS_REASON_RATE_LIMITED, rate_until);
-	if (decision->wanted == QS_ACTION_SCALE_DOWN && t->veto != QS_NO_REASON)
-		hold(t, t->veto, QS_NEVER);
-}
-
-/*
- * From where to go to what to do now.  Blockers are looked at in a dry run
- * too, so that it shows what would have happened.
- */
-static void
-conclude(QsThought *t)
-{
-	QsDecision *decision = t->decision;
-	int			base = decision->base;
-	int64_t		rate_until;
-	int			to;
-
-	decision->reason = t->reason;
-	decision->desired = base;
-	if (is_stocked_out(t))
-	{
-		conclude_stock_out(t);
-		return;
-	}
-	if (decision->wanted == QS_ACTION_NONE)
-		return;
-
-	to = bound_step(t, &rate_until);
-	decision->scaling_amount = to > base ? to - base : base - to;
-	block(t, to, rate_until);
-	if (t->hold != QS_NO_REASON)
-	{
-		decision->reason = t->hold;
-		decision->blocker = t->hold;
-		decision->blocked_until = t->hold_until;
-		return;
-	}
-
-	decision->action = decision->wanted;
-	decision->desired = to;
-	if (decision->limited_by_safety)
-	{
-		if (decision->reason == QS_REASON_DYNAMIC_SCALE_UP)
-			decision->reason = QS_REASON_DYNAMIC_LIMITED_SCALE_UP;
-		else if (decision->reason == QS_REASON_DYNAMIC_SCALE_DOWN)
-			decision->reason = QS_REASON_DYNAMIC_LIMITED_SCALE_DOWN;
-	}
-	decision->reason = reason_of_dry_run(t->policy, decision->reason);
-	decision->needs_activities = !t->activity->asked &&
-		!(t->held && t->history->by_hand);
-	decision->needs_in_service = t->ask_in_service;
-	decision->needs_vetoes = t->ask_vetoes &&
-		decision->action == QS_ACTION_SCALE_DOWN;
 }
 
 /*
@@ -662,7 +481,7 @@ qs_decide(const QsPolicy *policy, const QsLoad *load,
 	{
 		QsSignalsAdvice advice;
 
-		qs_signals_advise(&t, false, &advice);
+		qs_signals_advise(&t, false, false, &advice);
 		if (data == QS_NO_REASON || data == QS_REASON_METRICS_PARTIAL)
 			decision->load_qps = load->mean_qps;
 		decision->reason = policy->mode == QS_MODE_STATIC ?
@@ -677,7 +496,7 @@ qs_decide(const QsPolicy *policy, const QsLoad *load,
 	think(&t, data);
 	if (qs_is_held(history, now))
 		think_held(&t);
-	conclude(&t);
+	qs_conclude(&t);
 }
 
 const char *

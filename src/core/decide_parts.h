@@ -2,7 +2,7 @@
  * decide_parts.h
  *		What the files that make up decide() share; nobody else includes it.
  *
- * decide.c holds the order of thought; load.c what requests per second ask
+ * decide.c holds the order of thought, conclusion.c its last part; load.c what requests per second ask
  * for; signals.c what the further signals do; limits.c what may be written at
  * all; stabilization.c the memory of recommendations; rate.c how fast the
  * group may change; confirmation.c how often it must be said; held.c what an
@@ -91,6 +91,20 @@ typedef struct QsThought
 	bool		held;			/* target is an operator's number */
 } QsThought;
 
+/* The first that holds the group back is the one that is reported. */
+static inline void
+qs_hold(QsThought *thought, QsReason reason, int64_t until)
+{
+	if (thought->hold != QS_NO_REASON)
+		return;
+	thought->hold = reason;
+	thought->hold_until = until;
+}
+
+/* conclusion.c */
+
+extern void qs_conclude(QsThought *thought);
+
 /* load.c */
 
 typedef struct QsLoadProposal
@@ -122,6 +136,8 @@ typedef struct QsSignalsAdvice
 	int64_t		data_at;		/* of what it is made of */
 	bool		tolerated;		/* it is the present size by tolerance only */
 	bool		ask_in_service;
+	bool		complete;		/* some are known and complete */
+	bool		busy;			/* something is above its activation */
 	bool		warming;		/* some would grow the group, had not some of
 								 * its instances yet to boot */
 	int			fallback;		/* the highest, QS_UNKNOWN: none */
@@ -133,13 +149,13 @@ typedef struct QsSignalsAdvice
 } QsSignalsAdvice;
 
 extern void qs_signals_advise(const QsThought *thought, bool capacity_known,
-							  QsSignalsAdvice *advice);
+							  bool busy, QsSignalsAdvice *advice);
 
 /* rate.c */
 
 extern int	qs_rate_apply(const QsPolicy *policy, const QsHistory *history,
-						  int64_t now, int base, int target, bool by_limit,
-						  QsDecision *decision, int64_t *until);
+						  int64_t now, const QsLimits *limits, int base,
+						  int target, QsDecision *decision, int64_t *until);
 
 /* confirmation.c */
 

@@ -90,13 +90,13 @@ period_ends(const QsHistory *history, int64_t period_us, int64_t now, bool up)
 /*
  * Bring the target within what the rates of its direction allow, which is
  * never beyond the base on the other side.  A direction that is disabled is
- * closed to the load, not to a limit that moves the group.  Sets *until to
- * when more is allowed, where nothing is now.
+ * closed to the load, not to the limits: they still move the group inside.
+ * Sets *until to when more is allowed, where nothing is now.
  */
 int
 qs_rate_apply(const QsPolicy *policy, const QsHistory *history, int64_t now,
-			  int base, int target, bool by_limit, QsDecision *decision,
-			  int64_t *until)
+			  const QsLimits *limits, int base, int target,
+			  QsDecision *decision, int64_t *until)
 {
 	bool		up = target > base;
 	const QsRate *rate = up ? &policy->scale_up_rate :
@@ -111,9 +111,11 @@ qs_rate_apply(const QsPolicy *policy, const QsHistory *history, int64_t now,
 		return target;
 	if (rate->select == QS_RATE_DISABLED)
 	{
-		if (by_limit)
-			return target;
 		n = 0;
+		if (up && limits->lower > base)
+			bound = limits->lower;
+		else if (!up && limits->upper < base)
+			bound = limits->upper;
 	}
 	else if (n == 0)
 		return target;

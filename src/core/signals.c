@@ -21,7 +21,7 @@
 #include "core/utilization.h"
 
 #include <math.h>
-#include <stddef.h>
+#include <string.h>
 
 typedef struct Judgement
 {
@@ -32,6 +32,7 @@ typedef struct Judgement
 	int			instances;		/* what it proposes */
 	bool		tolerated;
 	bool		warming;
+	bool		idle;			/* not above its activation */
 } Judgement;
 
 /*
@@ -131,15 +132,14 @@ judge_pods(const QsThought *t, const QsSignal *signal, Judgement *j)
 }
 
 /*
- * The number of instances for a known value.  The capacity is known.  Between
- * nothing and one instance the activation decides, where the limits allow
- * none at all; a value above it takes one at least.
+ * The number of instances for a known value.  The capacity is known.  From
+ * nothing only a value above the activation starts the group, and that takes
+ * one instance at least.
  */
 static void
 judge_value(const QsThought *t, const QsSignal *signal, Judgement *j)
 {
 	int			base = t->decision->base;
-	double		activation = signal->activation > 0 ? signal->activation : 0;
 
 	if (signal->reading.n_pods > 0 && base > 0)
 		judge_pods(t, signal, j);
@@ -147,18 +147,9 @@ judge_value(const QsThought *t, const QsSignal *signal, Judgement *j)
 		judge_ratio(t, signal, j);
 	else
 		j->instances = qs_optimal_instances(j->value, signal->target);
-	if (!j->known)
-		return;
-	if (t->limits.lower == 0 && j->value <= activation)
-	{
-		j->instances = 0;
-		j->tolerated = false;
-		j->warming = false;
-	}
-	else if (base == 0 && j->value <= activation)
-		j->instances = 0;
-	else if (base == 0 && j->instances == 0)
-		j->instances = 1;
+	j->idle = j->known && !(j->value > signal->activation && j->value > 0);
+	if (base == 0 && j->known)
+		j->instances = j->idle ? 0 : j->instances > 0 ? j->instances : 1;
 }
 
 /* What can be said of a reading before it is compared with anything. */
@@ -168,7 +159,7 @@ judge_reading(const QsThought *t, const QsSignal *signal, Judgement *j)
 	const QsReading *reading = &signal->reading;
 	int64_t		oldest = qs_time_subtract(t->now, signal->max_age_us);
 
-	*j = (Judgement) {0};
+	memset(j, 0, sizeof(*j));
 	if (!qs_is_positive(signal->target))
 		j->why = "bad_target";
 	else if (reading->state == QS_READING_EMPTY && signal->empty_is_zero)
@@ -251,10 +242,9 @@ note_missing(const QsThought *t, const QsSignal *signal, const Judgement *j,
 
 	if (holds && signal->role == QS_ROLE_OPTIONAL)
 	{
-		until = qs_time_add(since, hold_us);
-		holds = t->now < until;
-		if (!holds)
-			until = QS_NEVER;
+		holds = qs_time_subtract(t->now, since) < hold_us;
+		if (holds)
+			until = qs_time_add(since, hold_us);
 	}
 	if (holds)
 		hold_shrinking(advice, j, until);
@@ -312,6 +302,8 @@ advise_on_driver(const QsThought *t, const QsSignal *signal,
 								 signal->target, j->instances);
 		consider(t, signal, j, advice);
 		advice->warming |= j->warming;
+		advice->complete |= j->why == NULL;
+		advice->busy |= !j->idle;
 	}
 	if (j->why != NULL)
 		note_missing(t, signal, j, since, advice);
@@ -339,17 +331,44 @@ advise_on_veto(const QsThought *t, const QsSignal *signal, const Judgement *j,
 }
 
 /*
+ * Where nothing at all is above its activation, and the group may be empty, it
+ * shall be.  While anything is, the others' laws hold as well: what is next to
+ * nothing on many instances need not be that on the few that are left.
+ */
+static void
+empty_if_idle(const QsThought *t, int first, QsSignalsAdvice *advice)
+{
+	if (advice->instances < 0 || advice->busy || t->limits.lower > 0)
+		return;
+	for (int i = first; i < t->decision->n_proposals; i++)
+		if (t->decision->proposals[i].target > 0)
+			t->decision->proposals[i].instances = 0;
+	advice->instances = 0;
+	advice->tolerated = false;
+	advice->warming = false;
+	advice->ask_in_service = false;
+}
+
+/*
  * Adds proposals, exclusions and missing_since to the decision.  Where the
- * capacity is not known nothing is proposed.
+ * capacity is not known nothing is proposed.  busy: requests ask for
+ * instances.
  */
 void
-qs_signals_advise(const QsThought *t, bool capacity_known,
+qs_signals_advise(const QsThought *t, bool capacity_known, bool busy,
 				  QsSignalsAdvice *advice)
 {
 	QsDecision *decision = t->decision;
+	int			first = decision->n_proposals;
 
-	*advice = (QsSignalsAdvice) {
-		.instances = QS_UNKNOWN, .fallback = QS_UNKNOWN, .data_at = QS_NEVER, .hold = QS_NO_REASON, .hold_until = QS_NEVER, .veto = QS_NO_REASON};
+	memset(advice, 0, sizeof(*advice));
+	advice->instances = QS_UNKNOWN;
+	advice->data_at = QS_NEVER;
+	advice->busy = busy;
+	advice->fallback = QS_UNKNOWN;
+	advice->hold = QS_NO_REASON;
+	advice->hold_until = QS_NEVER;
+	advice->veto = QS_NO_REASON;
 	for (int i = 0; i < t->n_signals; i++)
 	{
 		const QsSignal *signal = &t->signals[i];
@@ -370,4 +389,5 @@ qs_signals_advise(const QsThought *t, bool capacity_known,
 			advise_on_driver(t, signal, &j, decision->missing_since[i],
 							 capacity_known, advice);
 	}
+	empty_if_idle(t, first, advice);
 }

@@ -115,6 +115,86 @@ draw_history(QsHistory *h, int64_t now)
 		h->held_until != QS_NEVER && now < h->held_until;
 }
 
+static QsSignal
+draw_signal(int64_t now)
+{
+	static const char *const names[] = {"cpu", "queue", "latency", "errors"};
+	QsSignal	s = plain_signal(names[draw(4)], (QsSignalLaw) draw(2),
+								 draw_bool(90) ? 10 + draw(90) :
+								 draw_number(100));
+
+	s.role = (QsSignalRole) draw(3);
+	s.asked = s.role != QS_ROLE_VETO || draw_bool(50);
+	s.activation = draw_bool(70) ? 0 : draw_number(30);
+	s.tolerance = draw_bool(70) ? 0.1 : draw_number(1);
+	s.empty_is_zero = draw_bool(40);
+	s.max_age_us = draw_span();
+	s.hold_us = draw_span();
+	s.fallback_instances = draw_bool(70) ? QS_NO_LIMIT : draw_count();
+	s.fallback_after_us = draw_span();
+	s.fallback_name = draw_bool(80) ? "fallback of it" : NULL;
+	s.missing_since = draw_time(now);
+	s.reading.state = (QsReadingState) (draw_bool(60) ? QS_READING_KNOWN :
+										draw(4));
+	s.reading.value = draw_number(draw_bool(50) ? 200 : 1000);
+	s.reading.at_us = draw_bool(70) ? now : draw_time(now);
+	return s;
+}
+
+static QsRate
+draw_rate(void)
+{
+	QsRate		rate;
+
+	memset(&rate, 0, sizeof(rate));
+	if (draw_bool(70))
+		return rate;
+	rate.select = (QsRateSelect) draw(3);
+	rate.n_policies = draw_bool(90) ? (int) draw(4) : draw_count();
+	for (int i = 0; i < QS_MAX_RATE_POLICIES; i++)
+	{
+		rate.policies[i].percent = draw_bool(40);
+		rate.policies[i].value = draw_bool(50) ? draw_count() : (int) draw(120);
+		rate.policies[i].period_us = draw_span();
+	}
+	return rate;
+}
+
+/* What drives, bounds and paces a group beside requests. */
+static void
+draw_drivers(World *w)
+{
+	QsConfirmations *seen = &w->history.confirmations;
+
+	if (draw_bool(30))
+		w->policy.target_qps = 0;
+	w->n_signals = draw_bool(30) ? 0 : (int) draw(WORLD_SIGNALS + 1);
+	for (int i = 0; i < w->n_signals; i++)
+		w->signals[i] = draw_signal(w->now);
+	w->policy.schedule_min.name = draw_bool(80) ? NULL : "day";
+	w->policy.schedule_min.instances = draw_count();
+	w->policy.schedule_max.name = draw_bool(80) ? NULL : "night";
+	w->policy.schedule_max.instances = draw_count();
+	w->policy.scale_up_rate = draw_rate();
+	w->policy.scale_down_rate = draw_rate();
+	w->policy.scale_up_confirm.n = draw_bool(80) ? 0 : draw_count();
+	w->policy.scale_up_confirm.m = draw_count();
+	w->policy.scale_down_confirm.n = draw_bool(80) ? 0 : draw_count();
+	w->policy.scale_down_confirm.m = draw_count();
+	seen->up = draw(256);
+	seen->down = draw(256);
+	seen->base = draw_bool(50) ? w->capacity.desired : draw_count();
+	seen->observed_at = draw_time(w->now);
+	w->history.n_changes = draw_bool(90) ? (int) draw(WORLD_CHANGES) :
+		draw_count();
+	for (int i = 0; i < WORLD_CHANGES; i++)
+	{
+		w->changes[i].at = draw_time(w->now);
+		w->changes[i].delta = draw_bool(50) ? draw_count() :
+			-(int) draw(9);
+	}
+}
+
 static World
 draw_world(void)
 {
@@ -170,6 +250,56 @@ draw_world(void)
 	w.activity.last_scale_down_at = draw_time(w.now);
 	w.activity.last_any_at = draw_time(w.now);
 	draw_history(&w.history, w.now);
+	draw_drivers(&w);
+	return w;
+}
+
+/*
+ * A world in which nothing stands between what is proposed and what is done
+ * but what the policy says of it.
+ */
+static World
+draw_calm_world(void)
+{
+	World		w = plain_world();
+	QsPolicy   *p = &w.policy;
+
+	p->mode = (QsMode) draw(2);
+	p->up_threshold = 0.8;
+	p->down_threshold = draw_bool(50) ? 0.6 : 0.3;
+	p->scale_up_on_peak = draw_bool(50);
+	p->scale_up_tolerance = draw_bool(50) ? 0 : draw(20) / 100.0;
+	p->scale_down_tolerance = draw_bool(50) ? 0 : draw(20) / 100.0;
+	p->max_scale_up_per_action = draw_bool(70) ? 0 : (int) draw(5);
+	p->max_scale_down_per_action = draw_bool(70) ? 0 : (int) draw(5);
+	p->scale_up_rate = draw_rate();
+	p->scale_down_rate = draw_rate();
+	p->suspicious_drop_guard = draw_bool(30);
+	p->schedule_min.name = draw_bool(80) ? NULL : "day";
+	p->schedule_min.instances = (int) draw(20);
+	p->schedule_max.name = draw_bool(80) ? NULL : "night";
+	p->schedule_max.instances = (int) draw(20);
+	p->scale_down_confirm.n = p->scale_down_confirm.m = (int) draw(3);
+	w.load.known = draw_bool(85);
+	w.load.mean_qps = draw(3000) / 10.0;
+	w.load.newest_qps = draw(3000) / 10.0;
+	w.load.expected_points = 5;
+	w.load.points = draw_bool(90) ? 5 : (int) draw(6);
+	w.load.newest_end_us = NOW;
+	w.capacity.desired = w.capacity.total = (int) draw(30);
+	w.capacity.in_service = draw_bool(50) ? QS_UNKNOWN :
+		(int) draw((uint32_t) w.capacity.total + 1);
+	w.capacity.min = draw_bool(70) ? 0 : (int) draw(6);
+	w.capacity.max = draw_bool(70) ? 1000 : 10 + (int) draw(15);
+	w.history.confirmations.base = w.capacity.desired;
+	w.history.confirmations.down = draw(4);
+	w.history.previous_qps = draw_bool(50) ? -1.0 : draw(3000);
+	w.n_signals = (int) draw(WORLD_SIGNALS + 1);
+	for (int i = 0; i < w.n_signals; i++)
+	{
+		w.signals[i] = draw_signal(NOW);
+		w.signals[i].asked = true;
+	}
 	return w;
 }
 
@@ -197,6 +327,110 @@ any_input_gives_a_sane_decision(void **state)
 	/* the generator must reach every branch worth reaching */
 	for (int i = 0; i < 3; i++)
 		assert_true(actions[i] > N_INPUTS / 200);
+}
+
+/* One more opinion may keep the group larger, never make it smaller. */
+static void
+another_signal_never_lowers_the_result(void **state)
+{
+	int			raised = 0;
+	int			kept = 0;
+
+	(void) state;
+	seed = 77;
+	for (int i = 0; i < N_INPUTS; i++)
+	{
+		World		w = draw_calm_world();
+		QsDecision	with;
+		QsDecision	without;
+
+		if (w.n_signals == 0)
+			continue;
+		decide(&w, &with);
+		check_decision(&w, &with);
+		w.n_signals--;
+		decide(&w, &without);
+		if (with.desired < without.desired)
+			fail_msg("world %d: %d (%s) with it, %d (%s) without", i,
+					 with.desired, qs_reason_name(with.reason),
+					 without.desired, qs_reason_name(without.reason));
+		raised += with.desired > without.desired &&
+			with.action == QS_ACTION_SCALE_UP;
+		kept += without.action == QS_ACTION_SCALE_DOWN &&
+			with.action == QS_ACTION_NONE;
+	}
+	assert_true(raised > N_INPUTS / 100 && kept > N_INPUTS / 100);
+}
+
+/* When its time is over the group shrinks as if the signal were not there. */
+static void
+a_missing_optional_signal_blocks_no_longer_than_its_hold(void **state)
+{
+	int			shrunk = 0;
+
+	(void) state;
+	seed = 78;
+	for (int i = 0; i < N_INPUTS / 4; i++)
+	{
+		World		w = draw_calm_world();
+		QsSignal   *last = &w.signals[w.n_signals > 0 ? w.n_signals - 1 : 0];
+		QsDecision	with;
+		QsDecision	without;
+
+		if (w.n_signals == 0)
+			continue;
+		last->role = QS_ROLE_OPTIONAL;
+		last->reading.state = QS_READING_UNKNOWN;
+		last->fallback_instances = QS_NO_LIMIT;
+		last->hold_us = (int64_t) draw(1000) * SECOND;
+		last->missing_since = NOW - last->hold_us;
+		decide(&w, &with);
+		w.n_signals--;
+		decide(&w, &without);
+		assert_int_equal(with.action, without.action);
+		assert_int_equal(with.desired, without.desired);
+		shrunk += with.action == QS_ACTION_SCALE_DOWN;
+	}
+	assert_true(shrunk > N_INPUTS / 400);
+}
+
+/*
+ * The same load, spread over what is left: the same rules must not order any
+ * of it back.
+ */
+static void
+what_was_let_go_is_not_ordered_back_by_the_same_load(void **state)
+{
+	int			shrunk = 0;
+
+	(void) state;
+	seed = 79;
+	for (int i = 0; i < N_INPUTS; i++)
+	{
+		World		w = draw_calm_world();
+		QsDecision	before;
+		QsDecision	after;
+
+		w.capacity.in_service = w.capacity.total;
+		decide(&w, &before);
+		if (before.action != QS_ACTION_SCALE_DOWN)
+			continue;
+		for (int j = 0; j < w.n_signals; j++)
+			if (w.signals[j].law == QS_LAW_VALUE && before.desired > 0)
+				w.signals[j].reading.value *=
+					(double) before.base / before.desired;
+		w.capacity.desired = w.capacity.total = w.capacity.in_service =
+			before.desired;
+		w.history.n_changes = 0;
+		decide(&w, &after);
+		if (after.wanted == QS_ACTION_SCALE_UP)
+			fail_msg("world %d: %d to %d (%s), then to %d (%s)", i,
+					 before.base, before.desired,
+					 qs_reason_name(before.reason), after.optimal,
+					 qs_reason_name(after.reason));
+		shrunk++;
+	}
+	assert_true(shrunk > N_INPUTS / 100);
 }
 
 /* With nothing in the way the answer is the formula, for any load. */
@@ -414,6 +648,9 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(any_input_gives_a_sane_decision),
+		cmocka_unit_test(another_signal_never_lowers_the_result),
+		cmocka_unit_test(a_missing_optional_signal_blocks_no_longer_than_its_hold),
+		cmocka_unit_test(what_was_let_go_is_not_ordered_back_by_the_same_load),
 		cmocka_unit_test(in_steady_state_the_answer_is_the_formula),
 		cmocka_unit_test(the_window_equals_a_naive_maximum),
 		cmocka_unit_test(a_full_record_is_never_below_the_truth),
