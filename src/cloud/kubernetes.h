@@ -3,7 +3,7 @@
  *		What the files kubernetes*.c share.  Nobody else includes it.
  *
  * Wire facts: the API conventions of Kubernetes, autoscaling/v1 Scale,
- * apps/v1, autoscaling/v2, core/v1 and metrics.k8s.io/v1beta1, and what
+ * apps/v1, autoscaling/v1, core/v1 and metrics.k8s.io/v1beta1, and what
  * kube-apiserver does where they leave something open.
  *-------------------------------------------------------------------------
  */

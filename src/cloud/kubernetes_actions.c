@@ -115,7 +115,11 @@ qs_kubernetes_parse_ready_pods(QsArena *arena, QsKubernetesCall *call,
  * ----------
  */
 
-/* Counts as asked from now on: without an answer nothing may be done. */
+/*
+ * Counts as asked from now on: without an answer nothing may be done.  Version
+ * v1 of the API says whom an autoscaler scales as well as v2 does, and is
+ * served by clusters of any age; v2 came with Kubernetes 1.23.
+ */
 QsCall *
 qs_kubernetes_ask_activities(QsArena *arena, const QsBatch *batch,
 							 QsTarget *target, int64_t now_us, QsError *error)
@@ -132,7 +136,7 @@ qs_kubernetes_ask_activities(QsArena *arena, const QsBatch *batch,
 	if (qs_kubernetes_recognise(arena, target, error))
 		call = ask_for_one(arena, batch, QS_CALL_ACTIVITIES,
 						   QS_KUBERNETES_AUTOSCALERS,
-						   qs_arena_printf(arena, "/apis/autoscaling/v2/"
+						   qs_arena_printf(arena, "/apis/autoscaling/v1/"
 										   "namespaces/%s/"
 										   "horizontalpodautoscalers?limit="
 										   QS_KUBERNETES_PAGE,

@@ -398,7 +398,9 @@ class Cluster:
                     429, "", "", headers={"Retry-After": "1"},
                     text="Too many requests, please try again later.\n")
             self.authorize(user, request)
-            return 200, json.dumps(self.handle(request, user, now)).encode(), \
+            status = 201 if request.verb == "create" else 200
+            return status, json.dumps(
+                self.handle(request, user, now)).encode(), \
                 {"Content-Type": "application/json"}
         except Refusal as refusal:
             headers = {"Content-Type": "application/json", **refusal.headers}
@@ -566,6 +568,10 @@ class Cluster:
         return reply
 
     def list_autoscalers(self, request):
+        # v2 came with 1.23; every server has v1
+        if request.version != "v1":
+            raise Refusal(404, "NotFound", "the server could not find the "
+                          "requested resource", {})
         reply = self.page_of(request, [
             {"metadata": {"name": hpa["name"],
                           "namespace": hpa["namespace"],

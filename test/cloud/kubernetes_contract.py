@@ -43,6 +43,7 @@ RECORDING = os.path.join(os.path.dirname(os.path.abspath(__file__)),
 MERGE = "application/merge-patch+json"
 APPS = "/apis/apps/v1/namespaces/prod"
 WEB = APPS + "/deployments/web"
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 WORKERS = "/apis/stable.example.com/v1/namespaces/prod/workers"
 
 
@@ -50,6 +51,15 @@ def scale(replicas, **metadata):
     """The body of a merge patch."""
     body = {"spec": {"replicas": replicas}}
     return dict(body, metadata=metadata) if metadata else body
+
+
+def may(verb, resource, subresource=""):
+    """The question whether one may."""
+    return {"apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": {
+                "namespace": "prod", "group": "apps", "verb": verb,
+                "resource": resource, "subresource": subresource}}}
 
 
 # Name, method, path, and what is sent.  $version and $continue are those of
@@ -128,6 +138,12 @@ STEPS = [
      "/apis/metrics.k8s.io/v1beta1/namespaces/prod/pods"),
     ("horizontal pod autoscalers", "GET",
      "/apis/autoscaling/v1/namespaces/prod/horizontalpodautoscalers"),
+    ("a version of them that this server does not have", "GET",
+     "/apis/autoscaling/v2/namespaces/prod/horizontalpodautoscalers"),
+    ("whether a right is there", "POST", REVIEWS,
+     may("patch", "deployments", "scale"), "application/json"),
+    ("whether another is there", "POST", REVIEWS,
+     may("delete", "deployments"), "application/json"),
     ("crowd",),
     ("a request too many", "GET", WEB + "/scale"),
     ("calm",),
@@ -207,6 +223,10 @@ def plain_reply(status, headers, text):
         if "items" in reply["body"]:
             reply["body"]["items"].sort(
                 key=lambda item: item["metadata"]["name"])
+        if reply["body"].get("kind") == "SelfSubjectAccessReview":
+            # What is said of it is for people.
+            reply["body"] = {"kind": reply["body"]["kind"], "status": {
+                "allowed": reply["body"]["status"]["allowed"]}}
         if reply["body"].get("kind") == "Status":
             # What is quoted of an object's id or of a token that is none.
             reply["body"]["message"] = re.sub(
