@@ -13,6 +13,7 @@ import argparse
 import ctypes
 import json
 import os
+import queue
 import signal
 import socket
 import subprocess
@@ -62,6 +63,7 @@ class Cluster:
         self.directory = directory
         self.apiserver = apiserver
         self.children = {}
+        self.orders = queue.Queue()
         self.port = free_port()
         self.etcd_port = free_port()
         self.certificates = Certificates(directory)
@@ -105,6 +107,18 @@ class Cluster:
         api = self.admin()
         api.wait_ready(START_SECONDS, self.alive)
         return api
+
+    def start_apiserver_anew(self):
+        """From any thread: a child ends with the thread that started it, so
+        the main one does it."""
+        done = threading.Event()
+
+        def order():
+            self.start_apiserver()
+            done.set()
+
+        self.orders.put(order)
+        done.wait()
 
     def start_apiserver(self):
         """Also after it was stopped, with the same port."""
@@ -199,7 +213,11 @@ def main():
             "ca_file": cluster.path("ca.crt"),
             "directory": args.directory,
         }), flush=True)
-        stop.wait()
+        while not stop.is_set():
+            try:
+                cluster.orders.get(timeout=0.2)()
+            except queue.Empty:
+                pass
     except TimeoutError as error:
         print(error, file=sys.stderr)
         tails(cluster)

@@ -78,7 +78,7 @@ class Proxy:
         child = self.cluster.children["kube-apiserver"]
         child.kill()
         child.wait()
-        self.cluster.start_apiserver()
+        self.cluster.start_apiserver_anew()
         self.api.wait_ready(START_SECONDS, self.cluster.alive)
         return {}
 

@@ -12,6 +12,9 @@
 #   is($cluster->replicas('deployments', 'prod', 'web'), 5, '...');
 #   my @asked = $cluster->asked;                  # what the product asked for
 #
+#   my $node = $cluster->node;                    # with account "cluster"
+#   my $id = $cluster->group($node, 'deployments', 'prod', 'web');
+#
 # kube() is any request as the administrator: it answers status and decoded
 # body; must() dies unless the request succeeds.  Objects that "kubectl apply"
 # would make are made by apply().
@@ -25,7 +28,10 @@ use Cwd qw(abs_path);
 use File::Basename qw(dirname);
 use HTTP::Tiny;
 use JSON::PP;
+use POSIX qw(strftime);
+use PostgreSQL::Test::Utils;
 use QpsscaleChild;
+use QpsscaleNode;
 
 # Two servers, of which one takes 5 s to start where nobody else is running.
 our $START_TIMEOUT = 180;
@@ -193,6 +199,29 @@ sub ready
 
 	return $self->object($plural, $namespace, $name)->{status}{readyReplicas}
 	  // 0;
+}
+
+# Whether a deployment's pods are ready for so long that their samples count: one
+# that ends before a whole window of them does not.
+sub warm
+{
+	my ($self, $namespace, $name, $count) = @_;
+	my $pods = $self->must('GET',
+		"/api/v1/namespaces/$namespace/pods?labelSelector=app%3D$name")->{items};
+	my @old = grep {
+		my $pod = $_;
+		grep { $_->{type} eq 'Ready' && $_->{lastTransitionTime} lt _ago(4) }
+		  @{ $pod->{status}{conditions} // [] }
+	} @$pods;
+
+	return @old == $count && @$pods == $count;
+}
+
+sub _ago
+{
+	my ($seconds) = @_;
+
+	return strftime('%Y-%m-%dT%H:%M:%SZ', gmtime(time() - $seconds));
 }
 
 # A kind that a user has defined: workers.stable.example.com, version v1.
@@ -380,6 +409,96 @@ sub asked
 			join('/', grep { defined && length } @$ref{qw(resource subresource)}),
 			$_->{responseStatus}{code} // '?');
 	} $self->audit;
+}
+
+# ---- the product beside it ----
+
+# A server whose worker is quiet, armed, with the account "cluster", whose
+# token is the one of use_token().  Options are those of QpsscaleNode->start.
+sub node
+{
+	my ($self, %opts) = @_;
+	my $secrets = $self->{secrets} = PostgreSQL::Test::Utils::tempdir();
+	my ($node) = QpsscaleNode->start(
+		%opts,
+		extension => 0,
+		settings => {
+			'qpsscale.interval' => "'1h'",
+			'qpsscale.secrets_dir' => "'$secrets'",
+			%{ $opts{settings} // {} }
+		});
+
+	$node->safe_psql('postgres', 'CREATE EXTENSION qpsscale; SELECT qpsscale_arm()');
+	$self->account($node, 'cluster', "token 'file:token'");
+	return $node;
+}
+
+# An account for this cluster, with the options of its user mapping.
+sub account
+{
+	my ($self, $node, $name, $options) = @_;
+
+	$node->safe_psql('postgres', <<SQL);
+CREATE SERVER $name FOREIGN DATA WRAPPER qpsscale
+	OPTIONS (provider 'kubernetes', endpoint '$self->{server}',
+			 ca_file '$self->{ca_file}');
+CREATE USER MAPPING FOR CURRENT_USER SERVER $name OPTIONS ($options);
+SQL
+	return;
+}
+
+# A secret of the account, by the name after "file:".
+sub secret
+{
+	my ($self, $name, $text) = @_;
+	my $path = "$self->{secrets}/$name";
+
+	open(my $file, '>', "$path.new") or die "$path: $!\n";
+	chmod(0600, $file);
+	print $file $text;
+	close($file) or die "$path: $!\n";
+	rename("$path.new", $path) or die "$path: $!\n";
+	return;
+}
+
+# With a new line at its end, as a file often has it.
+sub use_token
+{
+	my ($self, $token) = @_;
+
+	$self->secret('token', "$token->{token}\n");
+	return;
+}
+
+my %COLUMN = (workers => "workers.v1.$CUSTOM_GROUP");
+
+# A live group for an object, driven by its CPU at 50 percent, without
+# cooldowns and windows; options are columns.
+sub group
+{
+	my ($self, $node, $plural, $namespace, $name, %opts) = @_;
+	my %row = (
+		provider => 'kubernetes',
+		account => 'cluster',
+		kind => $COLUMN{$plural} // $KIND{$plural},
+		asg_id => "$namespace/$name",
+		target_cpu => 50,
+		min_instances => 0,
+		max_instances => 20,
+		scale_up_cooldown_seconds => 0,
+		scale_down_cooldown_seconds => 0,
+		general_cooldown_seconds => 0,
+		scale_down_window_seconds => 0,
+		suspicious_drop_guard => 'false',
+		enabled => 'true',
+		dry_run => 'false',
+		%opts);
+	my @columns = sort grep { defined $row{$_} } keys %row;
+
+	return $node->safe_psql('postgres',
+		'INSERT INTO qpsscale.resource_groups (' . join(', ', @columns)
+		  . ') VALUES (' . join(', ', map { "'$row{$_}'" } @columns)
+		  . ') RETURNING id');
 }
 
 sub stop

@@ -1,4 +1,4 @@
-# What the unit test test_hpa_parity expects is what the horizontal pod
+# What the unit test test_utilization expects is what the horizontal pod
 # autoscaler's own code says of the same cases.  With QPS_RECORD=FILE in the
 # environment that is written anew.
 
