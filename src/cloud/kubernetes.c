@@ -375,6 +375,8 @@ parse_by_question(QsArena *arena, QsKubernetesCall *call,
 											  error);
 		case QS_KUBERNETES_WRITE:
 			return qs_kubernetes_parse_write(arena, call, reply, error);
+		case QS_KUBERNETES_TRIAL:
+			return qs_kubernetes_parse_trial(arena, call, reply, error);
 		case QS_KUBERNETES_AUTOSCALERS:
 			return qs_kubernetes_parse_autoscalers(arena, call, reply,
 												   follow_up, error);
@@ -411,6 +413,12 @@ kubernetes_abandon(QsCall *call, const QsError *error)
 {
 	QsCall		one = *call;
 
+	if (qs_kubernetes_call(call)->question == QS_KUBERNETES_TRIAL)
+	{
+		call->targets[0]->tried = true;
+		call->targets[0]->trial_error = qs_call_abandoned(error);
+		return;
+	}
 	if (qs_kubernetes_call(call)->question != QS_KUBERNETES_LIST ||
 		call->kind != QS_CALL_CAPACITY)
 	{
@@ -456,6 +464,7 @@ const QsProvider qs_provider_kubernetes = {
 	.ask_in_service = qs_kubernetes_ask_in_service,
 	.ask_activities = qs_kubernetes_ask_activities,
 	.set_capacity = qs_kubernetes_set_capacity,
+	.try_write = qs_kubernetes_try_write,
 	.parse = kubernetes_parse,
 	.sign = qs_kubernetes_sign,
 	.abandon = kubernetes_abandon,

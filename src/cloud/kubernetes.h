@@ -62,6 +62,7 @@ typedef enum QsKubernetesQuestion
 	QS_KUBERNETES_LIST,			/* all of a namespace */
 	QS_KUBERNETES_SCALE,		/* the scale of another kind's object */
 	QS_KUBERNETES_WRITE,		/* its change */
+	QS_KUBERNETES_TRIAL,		/* a change that is not carried out */
 	QS_KUBERNETES_AUTOSCALERS,
 	QS_KUBERNETES_READY_PODS,	/* counted only */
 	QS_KUBERNETES_PODS,
@@ -166,6 +167,12 @@ extern QsCall *qs_kubernetes_set_capacity(QsArena *arena,
 										  const QsBatch *batch,
 										  QsTarget *target, int desired,
 										  int64_t now_us, QsError *error);
+extern QsCall *qs_kubernetes_try_write(QsArena *arena, const QsBatch *batch,
+									   QsTarget *target, int64_t now_us,
+									   QsError *error);
+extern bool qs_kubernetes_parse_trial(QsArena *arena, QsKubernetesCall *call,
+									  const QsHttpReply *reply,
+									  QsError *error);
 extern bool qs_kubernetes_parse_ready_pods(QsArena *arena,
 										   QsKubernetesCall *call,
 										   const QsHttpReply *reply,

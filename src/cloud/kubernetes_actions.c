@@ -244,7 +244,7 @@ qs_kubernetes_parse_autoscalers(QsArena *arena, QsKubernetesCall *call,
  */
 static QsKubernetesCall *
 patch(QsArena *arena, const QsBatch *batch, QsTarget *target, int desired,
-	  QsError *error)
+	  bool trial, int64_t now_us, QsError *error)
 {
 	const QsKubernetesTarget *ours = qs_kubernetes_provided(target);
 	QsKubernetesCall *call;
@@ -262,11 +262,13 @@ patch(QsArena *arena, const QsBatch *batch, QsTarget *target, int desired,
 		error->refused = true;
 		return NULL;
 	}
-	call = ask_for_one(arena, batch, QS_CALL_SET_CAPACITY,
-					   QS_KUBERNETES_WRITE,
+	call = ask_for_one(arena, batch,
+					   trial ? QS_CALL_ACTIVITIES : QS_CALL_SET_CAPACITY,
+					   trial ? QS_KUBERNETES_TRIAL : QS_KUBERNETES_WRITE,
 					   qs_arena_printf(arena, "%s/%s/scale"
-									   "?fieldManager=qpsscale",
-									   ours->collection, ours->name),
+									   "?fieldManager=qpsscale%s",
+									   ours->collection, ours->name,
+									   trial ? "&dryRun=All" : ""),
 					   target, error);
 	body = qs_arena_printf(arena, "{\"metadata\":{\"resourceVersion\":\"%s\"},"
 						   "\"spec\":{\"replicas\":%d}}",
@@ -281,7 +283,8 @@ patch(QsArena *arena, const QsBatch *batch, QsTarget *target, int desired,
 	call->base.request.method = "PATCH";
 	call->base.request.body = body;
 	call->base.request.body_length = strlen(body);
-	return call;
+	return qs_provider_kubernetes.sign(arena, &call->base, now_us, error) ?
+		call : NULL;
 }
 
 QsCall *
@@ -297,12 +300,40 @@ qs_kubernetes_set_capacity(QsArena *arena, const QsBatch *batch,
 		qs_error_set(error, QS_ERROR_TERMINAL, "invalid_desired",
 					 "%d is not a number of replicas", desired);
 	else if (qs_kubernetes_recognise(arena, target, error))
-		call = patch(arena, batch, target, desired, error);
-	if (call != NULL &&
-		!qs_provider_kubernetes.sign(arena, &call->base, now_us, error))
-		call = NULL;
+		call = patch(arena, batch, target, desired, false, now_us, error);
 	target->set_error = *error;
 	return call == NULL ? NULL : &call->base;
+}
+
+QsCall *
+qs_kubernetes_try_write(QsArena *arena, const QsBatch *batch,
+						QsTarget *target, int64_t now_us, QsError *error)
+{
+	QsKubernetesCall *call = NULL;
+
+	if (qs_kubernetes_recognise(arena, target, error))
+		call = patch(arena, batch, target, target->capacity.desired, true,
+					 now_us, error);
+	target->tried = call == NULL;
+	target->trial_error = *error;
+	return call == NULL ? NULL : &call->base;
+}
+
+/* That somebody else has written meanwhile means that we might have. */
+bool
+qs_kubernetes_parse_trial(QsArena *arena, QsKubernetesCall *call,
+						  const QsHttpReply *reply, QsError *error)
+{
+	QsTarget   *target = call->base.targets[0];
+	json_t	   *root = qs_kubernetes_read(arena, call, reply, error);
+	bool		ok = root != NULL || error->class == QS_ERROR_CONFLICT;
+
+	json_decref(root);
+	if (!ok)
+		return false;
+	target->tried = true;
+	qs_error_clear(&target->trial_error);
+	return true;
 }
 
 /* The scale as it is now.  What the audit keeps is the object's new version. */

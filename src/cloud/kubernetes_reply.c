@@ -116,6 +116,7 @@ rule_of(QsArena *arena, const QsKubernetesCall *call)
 		case QS_KUBERNETES_SCALE:
 			return (Rule) {group, scale != NULL ? scale : plural, "get"};
 		case QS_KUBERNETES_WRITE:
+		case QS_KUBERNETES_TRIAL:
 			return (Rule) {group, scale != NULL ? scale : plural, "patch"};
 		case QS_KUBERNETES_AUTOSCALERS:
 			return (Rule) {"autoscaling", "horizontalpodautoscalers", "list"};

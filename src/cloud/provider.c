@@ -138,6 +138,7 @@ qs_target_forget(QsTarget *target)
 	qs_error_clear(&target->reading_error);
 	target->set_accepted = false;
 	target->set_request_id[0] = '\0';
+	target->tried = false;
 	target->provided = NULL;
 }
 

@@ -60,6 +60,8 @@ typedef struct QsTarget
 	QsCloudActivity activity;
 	QsError		activity_error;
 	QsError		set_error;
+	bool		tried;			/* a write that changes nothing, with its error */
+	QsError		trial_error;
 	const QsSignalQuery *query; /* not NULL: the target is one signal of the
 								 * group, and only the next two are answered */
 	QsReading	reading;
@@ -189,6 +191,14 @@ typedef struct QsProvider
 	QsCall	   *(*set_capacity) (QsArena *arena, const QsBatch *batch,
 								 QsTarget *target, int desired,
 								 int64_t now_us, QsError *error);
+
+	/*
+	 * For people: a write of the number that is there, which the cloud checks
+	 * and does not carry out; of kind ACTIVITIES.  NULL where it has no such.
+	 */
+	QsCall	   *(*try_write) (QsArena *arena, const QsBatch *batch,
+							  QsTarget *target, int64_t now_us,
+							  QsError *error);
 
 	/*
 	 * Reads a reply.  true: results are in call->targets and in follow_up

@@ -25,6 +25,11 @@
  * closed meanwhile is noticed before it is used. */
 #define IDLE_CONNECTION_SECONDS 900
 
+/* How long parsed certificates are kept: a system's are many, an account's are
+ * few and may be replaced while we run (those of a cluster are). */
+#define SYSTEM_CA_SECONDS 86400L
+#define OWN_CA_SECONDS 60L
+
 static size_t
 on_body(char *data, size_t size, size_t count, void *context)
 {
@@ -233,9 +238,6 @@ set_fixed_options(QsTransfer *transfer)
 #ifdef QS_CURL_HAS_QUICK_EXIT
 	TRY(CURLOPT_QUICK_EXIT, 1L);
 #endif
-#ifdef QS_CURL_HAS_CA_CACHE
-	TRY(CURLOPT_CA_CACHE_TIMEOUT, 86400L);
-#endif
 	return ok;
 }
 
@@ -321,6 +323,10 @@ set_configured_options(QsTransfer *transfer, const QsCall *call)
 	if (is_new || own_ca || transfer->own_ca)
 	{
 		ok = set_ca_file(transfer, call->ca_file) && ok;
+#ifdef QS_CURL_HAS_CA_CACHE
+		TRY(CURLOPT_CA_CACHE_TIMEOUT,
+			own_ca ? OWN_CA_SECONDS : SYSTEM_CA_SECONDS);
+#endif
 		transfer->own_ca = own_ca;
 	}
 	return ok;

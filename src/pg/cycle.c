@@ -239,6 +239,8 @@ consider(Cycle *cycle, QpsscaleGroup *group)
 		qpsscale_ask_in_service(&cycle->observer, group);
 	if (activities)
 		qpsscale_ask_activities(&cycle->observer, group);
+	if (activities && cycle->request->validate)
+		qpsscale_try_write(&cycle->observer, group);
 	if (vetoes)
 		qpsscale_ask_vetoes(&cycle->observer, group);
 	group->pending[QS_CALL_IN_SERVICE]--;

@@ -613,6 +613,22 @@ qpsscale_set_capacity(Observer *observer, QpsscaleGroup *group, int desired)
 }
 
 void
+qpsscale_try_write(Observer *observer, QpsscaleGroup *group)
+{
+	const QsProvider *provider = group->provider;
+	QsTarget   *target = &group->target;
+	QsError		error;
+
+	if (provider->try_write == NULL || !target->capacity.known)
+		return;
+	qs_error_clear(&error);
+	submit_one(observer, group,
+			   provider->try_write(observer->arena, group->batch, target,
+								   now_us(), &error),
+			   &target->trial_error, &error);
+}
+
+void
 qpsscale_read_again(Observer *observer, QpsscaleGroup *group)
 {
 	QsTarget   *target = &group->target;

@@ -47,6 +47,9 @@ extern void qpsscale_ask_activities(Observer *observer, QpsscaleGroup *group);
 extern void qpsscale_set_capacity(Observer *observer, QpsscaleGroup *group,
 								  int desired);
 
+/* A write that changes nothing, where the provider has such a one. */
+extern void qpsscale_try_write(Observer *observer, QpsscaleGroup *group);
+
 /* The capacity alone, once more; ready when group.rereading and it has come. */
 extern void qpsscale_read_again(Observer *observer, QpsscaleGroup *group);
 

@@ -268,6 +268,11 @@ check_permissions(ValidationReport *report, const QpsscaleGroup *group)
 				"The group scales all the same.");
 	else
 		qpsscale_report(report, "activities", "ok", target->activity.in_progress ? "readable; one is in progress" : "readable", NULL);
+	if (target->tried && target->trial_error.class != QS_ERROR_NONE)
+		qpsscale_report_error(report, "write", "the number could not be written",
+				  &target->trial_error);
+	else if (target->tried)
+		qpsscale_report(report, "write", "ok", "a number may be written; none was", NULL);
 	if (target->capacity.in_service == QS_UNKNOWN)
 		qpsscale_report_error(report, "instances", "the instances cannot be read",
 				  &target->in_service_error);

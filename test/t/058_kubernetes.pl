@@ -379,6 +379,10 @@ subtest 'a missing permission is told as the rule that is missing' => sub {
 	evaluate($node, $id);
 	like(last_activity($id), qr/^failed 3 Forbidden: .*namespace prod: apiGroups \["apps"\], resources \["deployments\/scale"\], verbs \["patch"\]/,
 		'to write the scale');
+	like(sql("SELECT status || ' ' || detail FROM qpsscale_validate($id)"
+			  . " WHERE check_name = 'write'"),
+		qr/^fail the number could not be written: Forbidden: .*verbs \["patch"\]/,
+		'which validate finds without writing');
 	shift @rules;
 	$cloud->kubernetes('PUT', 'settings', { rules => \@rules });
 	like(evaluate($node, $id)->{error},
@@ -412,7 +416,11 @@ subtest 'the role in the manual is enough, and no more than that' => sub {
 	evaluate($node, $ids[0]);
 	is(last_activity($ids[0]), 'accepted 2', 'with them an object is scaled');
 	settled($ids[0], 'and its pods are counted');
+	$cloud->reset_log;
 	is($validated->(), '', 'validate misses nothing');
+	is(join(' ', map { $_->{query} =~ /dryRun=(\w+)/ ? $1 : 'none' }
+			grep { $_->{action} eq 'PatchScale' } @{ $cloud->log(0) }),
+		'All', 'it tries a write that changes nothing');
 	sql('SELECT count(*) FROM qpsscale_evaluate()');
 	unlike(sql("SELECT coalesce(string_agg(last_error, ' '), '') FROM qpsscale.state"
 			  . " WHERE resource_group_id IN ($ids[0], $ids[1], $ids[2])"),
