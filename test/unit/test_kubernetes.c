@@ -491,7 +491,7 @@ an_autoscaler_of_the_same_object_is_a_rival(void **state)
 		read_web(WEB);
 		call = kubernetes->ask_activities(cloud->arena, &cloud->batch, target,
 										  NOW_US, &cloud->error);
-		assert_string_equal(call->request.url, API "/apis/autoscaling/v2/namespaces/prod/horizontalpodautoscalers?limit=250");
+		assert_string_equal(call->request.url, API "/apis/autoscaling/v1/namespaces/prod/horizontalpodautoscalers?limit=250");
 		assert_true(reply(call, 200, cases[i].list));
 		assert_true(target->activity.known);
 		if (target->activity.rival != cases[i].rival)
