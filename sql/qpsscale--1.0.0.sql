@@ -1150,8 +1150,10 @@ BEGIN
 		-- a built-in signal that was switched on anew has no past
 		DELETE FROM qpsscale.signal_state s
 		WHERE s.resource_group_id = NEW.id
-			AND ((s.name = 'cpu' AND NEW.target_cpu IS NULL)
-				 OR (s.name = 'memory' AND NEW.target_memory IS NULL));
+			AND ((s.name = 'cpu'
+				  AND (NEW.target_cpu IS NULL OR OLD.target_cpu IS NULL))
+				 OR (s.name = 'memory'
+					 AND (NEW.target_memory IS NULL OR OLD.target_memory IS NULL)));
 	ELSE
 		DELETE FROM qpsscale.state;
 		DELETE FROM qpsscale.signals;
@@ -1665,11 +1667,10 @@ BEGIN
 	SET version = g.version + 1
 	WHERE g.id = group_id;
 	IF TG_TABLE_NAME = 'signals' THEN
-		-- a signal that was changed has no past
-		IF TG_OP <> 'INSERT' THEN
-			DELETE FROM qpsscale.signal_state s
-			WHERE s.resource_group_id = group_id AND s.name = OLD.name;
-		END IF;
+		-- a signal that is new or was changed has no past
+		DELETE FROM qpsscale.signal_state s
+		WHERE s.resource_group_id = group_id
+			AND (s.name = OLD.name OR s.name = NEW.name);
 		IF TG_OP = 'INSERT'
 			AND (SELECT pg_catalog.count(*) FROM qpsscale.signals s
 				 WHERE s.resource_group_id = group_id) > 14 THEN
@@ -3186,6 +3187,30 @@ $$;
 COMMENT ON FUNCTION qpsscale.say_exclusions(jsonb) IS
 	'of an explanation: which signals were left out, why and since when';
 
+/*
+ * A tick that had read a signal may write its state while somebody deletes it:
+ * such a row is nobody's.
+ */
+CREATE FUNCTION qpsscale.signals_now(group_id bigint)
+RETURNS SETOF qpsscale.signal_state
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT s.*
+	FROM qpsscale.signal_state s
+	JOIN qpsscale.resource_groups g ON g.id = s.resource_group_id
+	WHERE s.resource_group_id = group_id
+		AND CASE s.name
+			WHEN 'cpu' THEN g.target_cpu IS NOT NULL
+			WHEN 'memory' THEN g.target_memory IS NOT NULL
+			ELSE EXISTS (SELECT FROM qpsscale.signals i
+						 WHERE i.resource_group_id = g.id
+							AND i.name = s.name AND i.enabled)
+		END;
+$$;
+COMMENT ON FUNCTION qpsscale.signals_now(bigint) IS
+	'what the signals that a group has said last';
+
 CREATE FUNCTION qpsscale.say_signals_now(group_id bigint)
 RETURNS text
 LANGUAGE sql STABLE
@@ -3199,8 +3224,7 @@ AS $$
 				qpsscale.said_number(s.latest_value::text),
 				' of ' || qpsscale.said_at(s.latest_at)) END,
 		'; ' ORDER BY s.name) || '.'
-	FROM qpsscale.signal_state s
-	WHERE s.resource_group_id = group_id;
+	FROM qpsscale.signals_now(group_id) s;
 $$;
 COMMENT ON FUNCTION qpsscale.say_signals_now(bigint) IS
 	'of a group: what its further signals said last';
@@ -3643,8 +3667,7 @@ SELECT
 			WHEN i.missing_since IS NOT NULL THEN 'missing'
 			ELSE qpsscale.said_number(i.latest_value::text) END,
 		', ' ORDER BY i.name)
-	 FROM qpsscale.signal_state i
-	 WHERE i.resource_group_id = g.id) AS signals,
+	 FROM qpsscale.signals_now(g.id) i) AS signals,
 	(SELECT pg_catalog.string_agg(p.problem, '; ')
 	 FROM qpsscale.problems() p) AS problems
 FROM qpsscale.resource_groups g
@@ -3797,6 +3820,7 @@ FROM (VALUES
 	('FUNCTION qpsscale.say_signals(jsonb)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.say_exclusions(jsonb)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.say_signals_now(bigint)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.signals_now(bigint)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.say_clamps(jsonb)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.say_inputs(jsonb)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.say_intervention(qpsscale.interventions)', 'reader', 'EXECUTE'),

@@ -123,6 +123,7 @@ SELECT attempt($$INSERT INTO qpsscale.resource_groups (asg_id, enabled)
 INSERT INTO qpsscale.signal_state (resource_group_id, name, missing_since)
 	VALUES (:id, 'queue', '2026-01-01'), (:id, 'latency', '2026-01-01'),
 		(:id, 'cpu', '2026-01-01');
+SELECT name FROM qpsscale.signals_now(:id) ORDER BY name;
 UPDATE qpsscale.signals SET target = 60 WHERE name = 'queue';
 UPDATE qpsscale.resource_groups SET target_cpu = NULL;
 SELECT name FROM qpsscale.signal_state;
