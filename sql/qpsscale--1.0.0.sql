@@ -3036,6 +3036,75 @@ SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION @extschema@.qpsscale_delete_schedule(bigint, text) IS
 	'deletes a schedule of a resource group';
 
+/*
+ * A month has 30 days.  What is asked for together is paid once: groups of
+ * one owner, account and region that share a load balancer share its metric.
+ * The price is CloudWatch's, as in QsProvider.metric_price_usd; instances have
+ * none so far.
+ */
+CREATE FUNCTION @extschema@.qpsscale_estimate_cost(
+	group_id bigint DEFAULT NULL, instances integer DEFAULT NULL)
+RETURNS TABLE (component text, unit text, quantity numeric, price numeric,
+			   amount numeric, currency text, note text)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	seconds CONSTANT numeric := 30 * 86400;
+	pause numeric;
+BEGIN
+	PERFORM qpsscale.is_preloaded();	-- loads the library, and so its settings
+	IF instances IS NOT NULL AND (group_id IS NULL OR instances < 0) THEN
+		RAISE EXCEPTION 'instances must be 0 or more, of one group'
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'qpsscale_estimate_cost() tells of all groups as they are.';
+	END IF;
+	IF group_id IS NOT NULL AND NOT EXISTS (
+		SELECT FROM qpsscale.resource_groups r WHERE r.id = group_id) THEN
+		RAISE EXCEPTION 'resource group % does not exist', group_id
+			USING ERRCODE = 'no_data_found',
+				  HINT = 'SELECT id, name FROM qpsscale.resource_groups lists them.';
+	END IF;
+	pause := GREATEST(
+		EXTRACT(epoch FROM pg_catalog.current_setting('qpsscale.interval')::interval),
+		EXTRACT(epoch FROM pg_catalog.current_setting('qpsscale.metric_resolution')::interval));
+
+	RETURN QUERY
+	SELECT 'load_metrics', 'metric', pg_catalog.round(m.metrics * seconds / pause),
+		p.price, pg_catalog.round(m.metrics * seconds / pause * p.price, 2),
+		CASE WHEN p.price IS NOT NULL THEN 'USD' END,
+		pg_catalog.format('%s of %s group(s), each asked every %s s%s', CASE
+			WHEN m.metrics = 1 THEN '1 load balancer'
+			ELSE m.metrics || ' load balancers' END, m.members,
+			pg_catalog.trim_scale(pause), CASE
+			WHEN p.price IS NULL THEN ': no price of ' || m.provider || ' is known'
+			ELSE ', GetMetricData at 0.01 USD per 1,000; as much again per target group while minutes pass without requests' END)
+	FROM (SELECT r.provider, pg_catalog.count(*) AS members,
+			pg_catalog.count(DISTINCT (r.owner, r.account, r.region, r.alb_id)) AS metrics
+		  FROM qpsscale.resource_groups r
+		  WHERE (r.id = group_id OR group_id IS NULL AND r.enabled)
+			AND r.alb_id IS NOT NULL AND r.target_qps IS NOT NULL
+		  GROUP BY r.provider) m
+	LEFT JOIN (VALUES ('aws', 0.00001)) AS p (provider, price)
+		ON p.provider = m.provider
+	ORDER BY m.provider;
+
+	RETURN QUERY
+	SELECT 'instances', 'instance-hour', pg_catalog.round(
+			pg_catalog.sum(COALESCE(instances, s.latest_capacity)) * seconds / 3600),
+		NULL::numeric, NULL::numeric, NULL::text,
+		'no price'
+			|| CASE WHEN instances IS NULL
+					AND pg_catalog.count(s.latest_capacity) < pg_catalog.count(*)
+				THEN '; groups without a known capacity are not counted' ELSE '' END
+	FROM qpsscale.resource_groups r
+	LEFT JOIN qpsscale.state s ON s.resource_group_id = r.id
+	WHERE r.id = group_id OR group_id IS NULL AND r.enabled;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.qpsscale_estimate_cost(bigint, integer) IS
+	'what a month costs at the settings of now, of one group or of all enabled ones: asking for their load, and their instances';
+
 CREATE FUNCTION @extschema@.qpsscale_health()
 RETURNS jsonb
 LANGUAGE plpgsql STABLE
@@ -3811,6 +3880,7 @@ FROM (VALUES
 	('FOREIGN DATA WRAPPER qpsscale', 'admin', 'USAGE'),
 
 	('FUNCTION @extschema@.qpsscale_forecast(double precision[], integer, interval, timestamptz)', 'reader', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_estimate_cost(bigint, integer)', 'reader', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_health()', 'reader', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_why(bigint, timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.interventions_at(bigint, timestamptz)', 'reader', 'EXECUTE'),
