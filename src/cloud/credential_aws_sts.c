@@ -62,7 +62,8 @@ find_endpoint(const QsCredentialConfig *config, char *out, size_t size)
 	}
 	else if (qs_credential_is_set(config->region))
 		length = snprintf(out, size, "https://sts.%s.%s", config->region,
-						  qs_aws_domain(config->region, false));
+						  qs_aws_domain(config->region,
+										config->dual_stack));
 	else
 		length = snprintf(out, size, GLOBAL_ENDPOINT);
 	return length < (int) size;

@@ -45,6 +45,7 @@ typedef struct QsCredentialConfig
 	const char *policy;
 	const char *token;			/* contents of the token file */
 	const char *region;			/* whose security token service is asked */
+	bool		dual_stack;		/* by its host that has IPv6 addresses too */
 	const QsCredentials *base;	/* that assume the role */
 	int64_t		now_us;			/* for the signature of the first request */
 } QsCredentialConfig;

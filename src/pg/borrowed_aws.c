@@ -68,6 +68,7 @@ exchange_token(QpsscaleBorrowing *borrowing, const char *role,
 		.session_name = session_name,
 		.token_file = token_file,
 		.region = region,
+		.dual_stack = borrowing->dual_stack,
 		.ca_file = borrowing->ca_file
 	};
 
@@ -278,6 +279,7 @@ assume(QpsscaleBorrowing *borrowing, const Files *files,
 		.session_name = or_null(profile->role_session_name),
 		.external_id = or_null(profile->external_id),
 		.region = qpsscale_token_service_region(borrowing->region),
+		.dual_stack = borrowing->dual_stack,
 		.ca_file = borrowing->ca_file
 	};
 	QpsscaleLink link;
@@ -328,6 +330,10 @@ follow(QpsscaleBorrowing *borrowing, const Files *files, const char *name,
 										profile->not_for_servers));
 	else
 		link = LINK_ABSENT;
+	/* a source_profile's region is that of its token service */
+	if (depth == 0)
+		strlcpy(borrowing->found_region, profile->region,
+				sizeof(borrowing->found_region));
 	explicit_bzero(profile, sizeof(*profile));
 	pfree(profile);
 	return link;

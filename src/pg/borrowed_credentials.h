@@ -35,6 +35,8 @@ typedef struct QpsscaleBorrowing
 	const char *cli_profile;
 	const char *oidc_role_arn;	/* of AWS */
 	const char *region;			/* whose token service of AWS is asked */
+	bool		dual_stack;		/* by its host that has IPv6 addresses too */
+	char		found_region[68];	/* out: of the profile of AWS, or "" */
 	const char *service_account_dir;	/* of a pod of Kubernetes */
 
 	/* of Kubernetes also found where they are not given */

@@ -227,6 +227,7 @@ ask(QpsscaleSupply *supply)
 		.external_id = order->external_id,
 		.policy = order->policy,
 		.region = order->region,
+		.dual_stack = order->dual_stack,
 		.token = fetch->token,
 		.base = assumes ? &fetch->base : NULL,
 		.now_us = now_us()
@@ -400,7 +401,7 @@ is_order(const QpsscaleSupplyOrder *a, const QpsscaleSupplyOrder *b)
 		same(a->region, b->region) && same(a->token_file, b->token_file) &&
 		same(a->token_variable, b->token_variable) &&
 		same(a->ca_file, b->ca_file) && same(a->base_id, b->base_id) &&
-		a->base_supply == b->base_supply;
+		a->base_supply == b->base_supply && a->dual_stack == b->dual_stack;
 }
 
 static char *

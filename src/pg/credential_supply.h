@@ -29,6 +29,7 @@ typedef struct QpsscaleSupplyOrder
 	const char *external_id;
 	const char *policy;
 	const char *region;
+	bool		dual_stack;		/* of AWS' token service */
 	const char *token_file;		/* absolute; read for each fetch */
 	const char *token_variable; /* likewise, where there is no file */
 	const char *ca_file;

@@ -294,6 +294,7 @@ resolve_borrowed(QpsscaleAccount *account, const char *kind)
 		.cli_profile = option(account, "cli_profile"),
 		.oidc_role_arn = option(account, "oidc_role_arn"),
 		.region = option(account, "region"),
+		.dual_stack = account->cloud.dual_stack,
 		.service_account_dir = option(account, "service_account_dir"),
 		.endpoint = account->cloud.endpoint,
 		.ca_file = account->cloud.ca_file
@@ -314,6 +315,8 @@ resolve_borrowed(QpsscaleAccount *account, const char *kind)
 	account->absent = pstrdup(borrowing.problem);
 	account->cloud.endpoint = borrowing.endpoint;
 	account->cloud.ca_file = borrowing.ca_file;
+	if (account->cloud.region == NULL && borrowing.found_region[0] != '\0')
+		account->cloud.region = pstrdup(borrowing.found_region);
 	return true;
 }
 
@@ -331,6 +334,7 @@ resolve_role(QpsscaleAccount *account, bool borrowed)
 		.session_name = option(account, "role_session_name"),
 		.external_id = option(account, "external_id"),
 		.region = qpsscale_token_service_region(option(account, "region")),
+		.dual_stack = account->cloud.dual_stack,
 		.ca_file = account->cloud.ca_file
 	};
 

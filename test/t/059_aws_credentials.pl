@@ -350,6 +350,18 @@ subtest 'the chain' => sub {
 		  . "source_profile = a\n[profile a]\nrole_arn = $ROLE\n"
 		  . "source_profile = default\n");
 	fails($id, qr/in a circle/, 'and profiles that go round');
+
+	write_file("$HOME/.aws/config", "[default]\nregion = eu-west-1\n", 0644);
+	write_file("$HOME/.aws/credentials", "[default]\naws_access_key_id = "
+		  . "AKIASTATIC\naws_secret_access_key = $SECRET\n");
+	account('homeless', { credentials => 'chain' });
+	$id = group('homeless', region => undef);
+	works($id, 'the region of an account comes first');
+	is($cloud->log(0)->[-1]{region}, 'ap-southeast-1', 'as the cloud saw');
+	sql('ALTER SERVER homeless OPTIONS (DROP region)');
+	works($id, 'where nothing else names one the profile does');
+	is($cloud->log(0)->[-1]{region}, 'eu-west-1', 'as the cloud saw, too');
+	unlink("$HOME/.aws/credentials");
 	unlink("$HOME/.aws/config");
 
 	account('wrong', { credentials => 'ecs' });

@@ -311,6 +311,9 @@ each_partition_has_its_own_service_and_no_region_the_global_one(void **state)
 		assert_string_equal(fetch.request.url, cases[i].url);
 	}
 	assert_non_null(strstr(header("Authorization"), "/eu-west-1/sts/"));
+	start(WEB, (QsCredentialConfig) {.role = ROLE, .token = "t",
+		.region = "eu-west-1", .dual_stack = true});
+	assert_string_equal(fetch.request.url, "https://sts.eu-west-1.api.aws/");
 	start(ASSUME, (QsCredentialConfig) {.role = ROLE, .base = &base});
 	assert_non_null(strstr(header("Authorization"),
 						   "/20240102/us-east-1/sts/aws4_request"));
