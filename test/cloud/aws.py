@@ -1,5 +1,7 @@
 """The AWS actions: EC2 Auto Scaling (Query protocol) and CloudWatch (JSON).
 
+Of Elastic Load Balancing there is DescribeTargetGroups.
+
 The same groups and load balancers as BytePlus', shown as AWS shows them, with
 AWS' limits: a hundred names a call only with MaxRecords=100, unknown names left
 out without a word, RequestCount only where there were requests, five hundred
