@@ -174,6 +174,7 @@ note_outcome(const UserSqlCall *call, const QsError *error)
 	if (error->class == QS_ERROR_NONE)
 	{
 		record->failures = 0;
+		record->pause_until_ms = 0;
 		return;
 	}
 	record->error = *error;

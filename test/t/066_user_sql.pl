@@ -313,6 +313,20 @@ wait_for($node,
 	'what fails again and again does not cost each tick its time');
 is(processes(), '1', 'still one process');
 
+# Once somebody has asked and got an answer, that is over.
+sql("UPDATE qpsscale.signals SET query = 'SELECT n FROM team.later'"
+	  . " WHERE resource_group_id = $id");
+$before = sql("SELECT ticks FROM qpsscale.stat_worker");
+wait_for($node, "SELECT ticks > $before + 4 FROM qpsscale.stat_worker", 't',
+	'a query fails for some ticks');
+sql('CREATE TABLE team.later AS SELECT 21 AS n; ALTER TABLE team.later OWNER TO team');
+evaluate($node, $id);
+$before = sql("SELECT ticks FROM qpsscale.stat_worker");
+wait_for($node, "SELECT ticks > $before + 2 FROM qpsscale.stat_worker", 't',
+	'it was mended, and qpsscale_evaluate() has found that');
+is(sql("SELECT latest_value || coalesce(last_error, '') FROM qpsscale.signal_state"
+	  . " WHERE resource_group_id = $id"), '21', 'ticks ask it again at once');
+
 # A tick of three hundred that take 10 ms each, so that there is always news.
 sql(<<'SQL');
 ALTER SYSTEM SET qpsscale.interval = '1h';
