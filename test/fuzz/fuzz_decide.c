@@ -5,8 +5,9 @@
  *
  * Input: lines "FIELD VALUE", each a change to a calm world; numbers as the C
  * library reads them, times as such or as "now", "never", "now-300s".  A line
- * "recommend TIME NUMBER" adds to the record of recommendations.  The mutator
- * writes such lines itself, with a liking for the ends of each type.
+ * "recommend TIME NUMBER" adds to the record of recommendations, a line
+ * "change TIME NUMBER" to that of changes.  The mutator writes such lines
+ * itself, with a liking for the ends of each type.
  *-------------------------------------------------------------------------
  */
 #include "fuzz.h"
@@ -34,6 +35,33 @@ typedef struct Field
 } Field;
 
 #define FIELD(part, name, type)	{#part "." #name, type, offsetof(World, part.name)}
+
+#define RATE(rate) \
+	FIELD(policy, rate.select, FIELD_MODE), \
+	FIELD(policy, rate.n_policies, FIELD_COUNT), \
+	FIELD(policy, rate.policies[0].percent, FIELD_BOOL), \
+	FIELD(policy, rate.policies[0].value, FIELD_COUNT), \
+	FIELD(policy, rate.policies[0].period_us, FIELD_TIME), \
+	FIELD(policy, rate.policies[1].percent, FIELD_BOOL), \
+	FIELD(policy, rate.policies[1].value, FIELD_COUNT), \
+	FIELD(policy, rate.policies[1].period_us, FIELD_TIME)
+
+#define SIGNAL(i) \
+	FIELD(signals[i], law, FIELD_MODE), \
+	FIELD(signals[i], role, FIELD_MODE), \
+	FIELD(signals[i], target, FIELD_NUMBER), \
+	FIELD(signals[i], activation, FIELD_NUMBER), \
+	FIELD(signals[i], tolerance, FIELD_NUMBER), \
+	FIELD(signals[i], empty_is_zero, FIELD_BOOL), \
+	FIELD(signals[i], max_age_us, FIELD_TIME), \
+	FIELD(signals[i], hold_us, FIELD_TIME), \
+	FIELD(signals[i], fallback_instances, FIELD_COUNT), \
+	FIELD(signals[i], fallback_after_us, FIELD_TIME), \
+	FIELD(signals[i], asked, FIELD_BOOL), \
+	FIELD(signals[i], missing_since, FIELD_TIME), \
+	FIELD(signals[i], reading.state, FIELD_MODE), \
+	FIELD(signals[i], reading.value, FIELD_NUMBER), \
+	FIELD(signals[i], reading.at_us, FIELD_TIME)
 
 static const Field fields[] = {
 	FIELD(policy, mode, FIELD_MODE),
@@ -101,6 +129,21 @@ static const Field fields[] = {
 	FIELD(history, held_instances, FIELD_COUNT),
 	FIELD(history, held_until, FIELD_TIME),
 	FIELD(history, by_hand, FIELD_BOOL),
+	FIELD(policy, schedule_min.instances, FIELD_COUNT),
+	FIELD(policy, schedule_max.instances, FIELD_COUNT),
+	FIELD(policy, scale_up_confirm.n, FIELD_COUNT),
+	FIELD(policy, scale_up_confirm.m, FIELD_COUNT),
+	FIELD(policy, scale_down_confirm.n, FIELD_COUNT),
+	FIELD(policy, scale_down_confirm.m, FIELD_COUNT),
+	FIELD(history, confirmations.up, FIELD_COUNT),
+	FIELD(history, confirmations.down, FIELD_COUNT),
+	FIELD(history, confirmations.base, FIELD_COUNT),
+	FIELD(history, confirmations.observed_at, FIELD_TIME),
+	RATE(scale_up_rate),
+	RATE(scale_down_rate),
+	SIGNAL(0),
+	SIGNAL(1),
+	{"n_signals", FIELD_COUNT, offsetof(World, n_signals)},
 	{"now", FIELD_TIME, offsetof(World, now)},
 };
 
@@ -185,6 +228,15 @@ change(World *w, char *line)
 		entry->at = read_time(value);
 		entry->instances = number ? read_count(number) : 0;
 	}
+	if (strcmp(line, "change") == 0 && history->n_changes >= 0 &&
+		history->n_changes < WORLD_CHANGES)
+	{
+		QsChange   *entry = &w->changes[history->n_changes++];
+		const char *number = strchr(value, ' ');
+
+		entry->at = read_time(value);
+		entry->delta = number ? read_count(number) : 0;
+	}
 }
 
 static void
@@ -202,11 +254,25 @@ check(const World *w, QsDecision *d)
 	PROMISE(qs_reason_explanation(d->reason) != NULL);
 }
 
+static World
+first_world(void)
+{
+	World		w = plain_world();
+
+	w.policy.schedule_min.name = "day";
+	w.policy.schedule_min.instances = QS_NO_LIMIT;
+	w.policy.schedule_max.name = "night";
+	w.policy.schedule_max.instances = QS_NO_LIMIT;
+	for (int i = 0; i < WORLD_SIGNALS; i++)
+		w.signals[i] = plain_signal("signal", QS_LAW_AVERAGE_VALUE, 10);
+	return w;
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	Lines		lines = {(const char *) data, size};
-	World		w = plain_world();
+	World		w = first_world();
 	QsDecision	d;
 
 	while (lines.left > 0)
@@ -216,6 +282,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		change(&w, line);
 		free(line);
 	}
+	if (w.n_signals < 0 || w.n_signals > WORLD_SIGNALS)
+		w.n_signals = WORLD_SIGNALS;
 	check(&w, &d);
 
 	/* a tick later, with what was recorded */
@@ -223,6 +291,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(w.history.recommendations, d.recommendations,
 		   sizeof(d.recommendations));
 	w.history.drop_seen_at = d.drop_seen_at;
+	w.history.confirmations = d.confirmations;
+	for (int i = 0; i < w.n_signals; i++)
+		w.signals[i].missing_since = d.missing_since[i];
 	if (__builtin_add_overflow(w.now, 15 * SECOND, &w.now))
 		w.now = INT64_MAX;
 	if (d.action != QS_ACTION_NONE)
@@ -258,9 +329,12 @@ write_line(char *line, size_t size, uint32_t *state)
 		INT32_MIN, -2, -1, 0, 1, 2, 99, 100, 101, QS_MAX_INSTANCES,
 		QS_MAX_INSTANCES + 1, INT32_MAX
 	};
-	uint32_t	which = draw(state, N_FIELDS + 6);
+	uint32_t	which = draw(state, N_FIELDS + 9);
 	const Field *field = which < N_FIELDS ? &fields[which] : NULL;
 
+	if (which >= N_FIELDS + 6)
+		return snprintf(line, size, "change now-%us %d\n",
+						draw(state, 700), (int) draw(state, 30) - 15);
 	if (field == NULL)
 		return snprintf(line, size, "recommend now-%us %u\n",
 						draw(state, 700), draw(state, 30));
