@@ -10,6 +10,11 @@
  * of twice the pods and four more in 15 s.  It knows no cooldown for growth,
  * so the policy compared has none either.  With a cooldown decide() is late
  * by no more than that cooldown.
+ *
+ * The load comes as requests per second, and as the use that it makes of those
+ * instances that serve, as a monitor of processors sees it.  That is where a
+ * boot invites to order twice: the few that serve are overloaded for as long
+ * as the others boot.
  *-------------------------------------------------------------------------
  */
 #include <stdarg.h>
@@ -101,13 +106,41 @@ run_hpa(const Ramp *ramp, Fleet *fleet)
 	}
 }
 
+/* What our policy goes by. */
+typedef enum Driver
+{
+	BY_REQUESTS,
+	BY_USE,						/* of the instances that serve */
+	BY_USE_OF_UNKNOWN			/* likewise, but nobody says how many serve */
+} Driver;
+
+#define TARGET_USE	60.0		/* per cent, at TARGET of load */
+
+static void
+show_load(World *w, Driver driver, double load, int serving)
+{
+	w->load.mean_qps = load;
+	w->capacity.in_service = driver == BY_USE_OF_UNKNOWN ? QS_UNKNOWN :
+		serving;
+	if (driver == BY_REQUESTS)
+		return;
+	w->policy.target_qps = 0;
+	w->load.known = false;
+	w->n_signals = 1;
+	w->signals[0] = plain_signal("cpu", QS_LAW_VALUE, TARGET_USE);
+	w->signals[0].tolerance = 0.1;
+	w->signals[0].reading.state = QS_READING_KNOWN;
+	w->signals[0].reading.value = TARGET_USE * load / TARGET / serving;
+}
+
 /* Ticks as the worker would do them: what is accepted blocks shrinking. */
 static void
-run_ours(const Ramp *ramp, Fleet *fleet, int64_t cooldown_us)
+run_ours(const Ramp *ramp, Fleet *fleet, int64_t cooldown_us, Driver driver)
 {
 	World		w = plain_world();
 	QsDecision	d;
 
+	memset(&d, 0, sizeof(d));
 	w.policy.target_qps = TARGET;
 	w.policy.writes_while_busy = true;
 	w.policy.suspicious_drop_guard = true;
@@ -119,12 +152,11 @@ run_ours(const Ramp *ramp, Fleet *fleet, int64_t cooldown_us)
 	{
 		w.now = NOW + (int64_t) tick * TICK_S * SECOND;
 		fleet->in_service[tick] = served_at(fleet, tick);
-		w.capacity.in_service = fleet->in_service[tick];
 		w.capacity.total = w.capacity.desired;	/* booting ones too */
 		w.history.activity_accepted =
 			fleet->in_service[tick] < w.capacity.desired;
 		w.activity.in_progress = w.history.activity_accepted;
-		w.load.mean_qps = load_at(ramp, tick);
+		show_load(&w, driver, load_at(ramp, tick), fleet->in_service[tick]);
 		decide(&w, &d);
 		check_decision(&w, &d);
 		if (d.action == QS_ACTION_SCALE_UP)
@@ -136,7 +168,7 @@ run_ours(const Ramp *ramp, Fleet *fleet, int64_t cooldown_us)
 		w.history.n_recommendations = d.n_recommendations;
 		memcpy(w.history.recommendations, d.recommendations,
 			   sizeof(d.recommendations));
-		w.history.previous_qps = d.load_qps;
+		w.history.previous_qps = driver == BY_REQUESTS ? d.load_qps : -1;
 		w.history.drop_seen_at = d.drop_seen_at;
 		fleet->desired[tick] = w.capacity.desired;
 	}
@@ -159,7 +191,7 @@ a_ramp_to_four_times_is_never_slower_than_the_rule_of_kubernetes(void **state)
 		Fleet		ours;
 
 		run_hpa(&ramps[i], &hpa);
-		run_ours(&ramps[i], &ours, 0);
+		run_ours(&ramps[i], &ours, 0, BY_REQUESTS);
 		for (int tick = 0; tick < N_TICKS; tick++)
 		{
 			if (ours.desired[tick] < hpa.desired[tick])
@@ -187,10 +219,62 @@ a_cooldown_delays_a_ramp_by_no_more_than_itself(void **state)
 		Fleet		ours;
 
 		run_hpa(&ramps[i], &hpa);
-		run_ours(&ramps[i], &ours, cooldown_s * SECOND);
+		run_ours(&ramps[i], &ours, cooldown_s * SECOND, BY_REQUESTS);
 		/* a ramp rises, so noise apart what was needed then is needed now */
 		for (int tick = late; tick < N_TICKS && ramps[i].noise == 0; tick++)
 			assert_true(ours.desired[tick] >= hpa.desired[tick - late]);
+	}
+}
+
+static void
+by_use_a_ramp_is_never_slower_than_the_rule_of_kubernetes(void **state)
+{
+	(void) state;
+	for (size_t i = 0; i < N_RAMPS; i++)
+	{
+		Fleet		hpa;
+		Fleet		ours;
+
+		run_hpa(&ramps[i], &hpa);
+		run_ours(&ramps[i], &ours, 0, BY_USE);
+		for (int tick = 0; tick < N_TICKS; tick++)
+			if (ours.desired[tick] < hpa.desired[tick])
+				fail_msg("ramp %zu, %d s: %d desired, the rule %d", i,
+						 tick * TICK_S, ours.desired[tick],
+						 hpa.desired[tick]);
+	}
+}
+
+/*
+ * What serves is overloaded while the rest boots, by four times at worst.  No
+ * more is ever ordered for that than the load has taken at its highest.
+ */
+static void
+a_boot_does_not_order_more_than_the_load_takes(void **state)
+{
+	(void) state;
+	for (size_t i = 0; i < N_RAMPS; i++)
+	{
+		for (Driver driver = BY_USE; driver <= BY_USE_OF_UNKNOWN; driver++)
+		{
+			Fleet		ours;
+			int			most = BEGIN;
+
+			run_ours(&ramps[i], &ours, 0, driver);
+			for (int tick = 0; tick < N_TICKS; tick++)
+			{
+				int			takes = (int) ceil(load_at(&ramps[i], tick) /
+											   TARGET - 1e-6);
+
+				most = takes > most ? takes : most;
+				if (ours.desired[tick] > most)
+					fail_msg("ramp %zu, driver %d, %d s: %d desired, the load takes %d",
+							 i, (int) driver, tick * TICK_S,
+							 ours.desired[tick], most);
+			}
+			/* within the tolerance of what it takes in the end */
+			assert_true(ours.desired[N_TICKS - 1] >= 4 * BEGIN * 0.9);
+		}
 	}
 }
 
@@ -199,6 +283,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_ramp_to_four_times_is_never_slower_than_the_rule_of_kubernetes),
+		cmocka_unit_test(by_use_a_ramp_is_never_slower_than_the_rule_of_kubernetes),
+		cmocka_unit_test(a_boot_does_not_order_more_than_the_load_takes),
 		cmocka_unit_test(a_cooldown_delays_a_ramp_by_no_more_than_itself),
 	};
 
