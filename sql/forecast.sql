@@ -51,7 +51,7 @@ SELECT method, mean, lower95, upper95 FROM qpsscale_forecast('{0,0,0,0}', 1);
 -- refused, with a word on what to do
 SELECT * FROM qpsscale_forecast(NULL);
 SELECT * FROM qpsscale_forecast('{1}', 0);
-SELECT * FROM qpsscale_forecast('{1}', 337);
+SELECT * FROM qpsscale_forecast('{1}', 169);
 SELECT * FROM qpsscale_forecast('{1,-2}');
 SELECT * FROM qpsscale_forecast('{{1,2},{3,4}}');
 SELECT * FROM qpsscale_forecast('{1}', 1, '1 day');

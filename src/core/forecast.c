@@ -205,6 +205,7 @@ bands(Work *work, QsForecastPoint *points)
 	double	   *x = work->room.x;
 	double		mean = 0;
 	double		unit;
+	bool		enough;
 	QsAutoregression model;
 
 	if (!go_on(work))
@@ -218,7 +219,10 @@ bands(Work *work, QsForecastPoint *points)
 	qs_autoregression_fit(&work->room, work->seasons, &members[0].plan, x,
 						  work->count, &model);
 	if (!qs_forecast_bands_of_model(&model, work->seasons, x, work->count,
-									work->horizon, work->arena, points))
+									work->horizon, work->arena, points,
+									&enough))
+		return out_of_memory(work->error);
+	if (!enough)
 		qs_forecast_bands_of_changes(work->seasons, work->values, work->count,
 									 work->horizon, work->room.sorting,
 									 points);

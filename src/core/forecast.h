@@ -25,8 +25,8 @@
 #define QS_FORECAST_MAX_STEPS_PER_DAY	96
 /* No more than this is looked at: the newest of a longer series. */
 #define QS_FORECAST_HISTORY_DAYS		42
-/* In days: what lies further ahead is only the week repeated. */
-#define QS_FORECAST_MAX_DAYS_AHEAD		14
+/* What lies further ahead is only the week repeated. */
+#define QS_FORECAST_MAX_DAYS_AHEAD		7
 
 /* Enough for the largest series and horizon. */
 #define QS_FORECAST_ARENA_BYTES			((size_t) 16 * 1024 * 1024)

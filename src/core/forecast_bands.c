@@ -152,7 +152,8 @@ band_around(QsForecastPoint *point, const double *sorted, int count,
 bool
 qs_forecast_bands_of_model(const QsAutoregression *model, QsSeasons seasons,
 						   const double *x, int count, int ahead,
-						   QsArena *arena, QsForecastPoint *points)
+						   QsArena *arena, QsForecastPoint *points,
+						   bool *enough)
 {
 	int			longest = 0;
 	int			first;
@@ -167,8 +168,9 @@ qs_forecast_bands_of_model(const QsAutoregression *model, QsSeasons seasons,
 	first = count - ORIGINS_DAYS * seasons.day - ahead;
 	first = first < longest + 1 ? longest + 1 : first;
 	origins = count - 1 - first;
-	if (origins < seasons.day)
-		return false;
+	*enough = origins >= seasons.day;
+	if (!*enough)
+		return true;
 	paths = qs_arena_alloc_array(arena, (size_t) origins * (size_t) ahead,
 								 sizeof(double));
 	offsets = qs_arena_alloc_array(arena, (size_t) (origins + ahead),

@@ -14,13 +14,13 @@
 
 /*
  * From the errors that the model would have made lately.  x is the series as
- * the model was fitted to it: logarithms without their mean.  false if the
- * history is too short for that, or memory is.
+ * the model was fitted to it: logarithms without their mean.  false when out of
+ * memory; *enough is false, and nothing set, where history is too short.
  */
 extern bool qs_forecast_bands_of_model(const QsAutoregression *model,
 									   QsSeasons seasons, const double *x,
 									   int count, int ahead, QsArena *arena,
-									   QsForecastPoint *points);
+									   QsForecastPoint *points, bool *enough);
 
 /* From how much the values changed.  room is for "count" values. */
 extern void qs_forecast_bands_of_changes(QsSeasons seasons,

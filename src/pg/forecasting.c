@@ -2,9 +2,9 @@
  * forecasting.c
  *		qpsscale_forecast(): the planning forecast as rows.
  *
- * Runs in the caller's backend.  The work is core's, in an arena, and takes
- * some milliseconds for hours and up to a second for quarters of an hour; it
- * ends early when the statement is cancelled.  core never throws, so that the
+ * Runs in the caller's backend.  The work is core's, in an arena: milliseconds
+ * for hours, a tenth of a second or so for quarters of an hour.  It ends
+ * early when the statement is cancelled.  core never throws, so that the
  * arena is freed before anything here does.
  *-------------------------------------------------------------------------
  */
