@@ -128,6 +128,7 @@ play_tick(const QsBacktestPlan *plan, QsBacktestPolicy policy, void *context,
 
 	fleet_arrive(fleet, tick);
 	view.ready = (int) fleet->ready;
+	view.served_by = known > 0 ? (int) result->ready[known - 1] : view.ready;
 	view.pending = (int) fleet->pending;
 	result->desired[tick] = limited(plan, policy(context, &view));
 	fleet_follow(fleet, tick, plan->boot_ticks, result->desired[tick]);

@@ -49,6 +49,7 @@ typedef struct QsBacktestView
 	int			tick;
 	double		newest;			/* the last known one, NAN = missing; in the
 								 * first tick its own load */
+	int			served_by;		/* what was ready when newest was the load */
 	int			ready;
 	int			pending;
 } QsBacktestView;
@@ -146,7 +147,6 @@ typedef struct QsForesight
 	double		share;			/* of time, 0.01 for one percent */
 	double		position;
 	int			seen;			/* ticks that the predictor knows */
-	int			ready;			/* in the tick before */
 } QsForesight;
 
 /* block: qs_foresight_bytes(plan) of them; false if the plan has none. */

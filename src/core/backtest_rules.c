@@ -301,11 +301,10 @@ qs_foresight_wants(void *context, const QsBacktestView *view)
 	if (foresight->quantile <= 0 && view->known > 0)
 		foresight->position =
 			qs_violation_target_follow(foresight->position, foresight->share,
-									   view->newest > foresight->ready *
+									   view->newest > view->served_by *
 									   plan->per_instance * (1 + 1e-9),
 									   isnan(view->newest) ||
 									   input.current >= plan->max);
-	foresight->ready = view->ready;
 	input.upper_grow = upper_of(foresight, QS_STREAM_GROW, 1);
 	input.upper_shrink = upper_of(foresight, QS_STREAM_SHRINK, 0.9);
 	return qs_predicted_need(&input).desired;

@@ -250,6 +250,49 @@ a_load_is_seen_a_tick_later_or_when_it_is_known(void **state)
 
 /* ---- the fleet ---- */
 
+/* Swings, and writes down which instances it is told to have served. */
+static double
+swing(void *context, const QsBacktestView *view)
+{
+	((double *) context)[view->tick] = view->served_by;
+	return view->tick % 3 == 0 ? 20 : 4;
+}
+
+static void
+a_policy_is_told_what_served_the_newest_load(void **state)
+{
+	QsArena    *arena = qs_arena_new(16 * 1024 * 1024);
+	static double told[TICKS];
+
+	for (int delay = 0; delay <= 4; delay += 4)
+	{
+		QsBacktestPlan plan = plan_of(TICKS, delay);
+		QsBacktest	result;
+		QsError		error;
+
+		qs_arena_reset(arena);
+		assert_true(qs_backtest(&plan, swing, told, 20, arena, NULL, &result,
+								&error));
+		for (int t = delay + 1; t < TICKS; t++)
+			assert_true(told[t] == result.ready[t - 1 - delay]);
+	}
+	qs_arena_free(arena);
+}
+
+/* In less than two days, and so not to the percent. */
+static void
+the_share_of_violations_is_about_kept(void **state)
+{
+	QsArena    *arena = qs_arena_new(16 * 1024 * 1024);
+	QsBacktestPlan plan = plan_of(TICKS, 0);
+	QsBacktest	result;
+
+	play_predictor(&plan, 0, 0.02, arena, &result);
+	if (result.metrics.violation_time < 1 || result.metrics.violation_time > 3)
+		fail_msg("%g %% of the time instead of 2", result.metrics.violation_time);
+	qs_arena_free(arena);
+}
+
 static double
 wants_from_list(void *context, const QsBacktestView *view)
 {
@@ -390,6 +433,8 @@ main(void)
 		cmocka_unit_test(metrics_of_the_predictor_agree_with_the_reference),
 		cmocka_unit_test(the_future_is_not_seen),
 		cmocka_unit_test(a_load_is_seen_a_tick_later_or_when_it_is_known),
+		cmocka_unit_test(a_policy_is_told_what_served_the_newest_load),
+		cmocka_unit_test(the_share_of_violations_is_about_kept),
 		cmocka_unit_test(instances_boot_and_the_newest_go_first),
 		cmocka_unit_test(the_oracle_keeps_an_instance_through_a_short_gap),
 		cmocka_unit_test(nobody_is_cheaper_than_the_oracle_without_violations),
