@@ -27,8 +27,8 @@ typedef enum QsSignalLaw
 								 * target) */
 	QS_LAW_VALUE				/* the value is what it is at the present size,
 								 * per cent of use or a latency, say:
-								 * ceil(instances * value / target), unless the
-								 * ratio is within the tolerance */
+								 * ceil(instances that serve * value / target),
+								 * unless the ratio is within the tolerance */
 } QsSignalLaw;
 
 typedef enum QsSignalRole
@@ -82,7 +82,9 @@ typedef struct QsSignal
 	QsSignalRole role;
 	double		target;			/* > 0 and finite */
 	double		activation;		/* from zero, only a value above this starts the
-								 * group; >= 0 */
+								 * group, and where it may be empty it is
+								 * emptied when no driver is above its own;
+								 * >= 0 */
 	double		tolerance;		/* law VALUE: hold while |value / target - 1| is
 								 * at most this, 0..1 */
 	bool		empty_is_zero;	/* EMPTY is the value 0; else it is missing */
