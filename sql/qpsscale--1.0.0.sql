@@ -1469,7 +1469,7 @@ COMMENT ON COLUMN qpsscale.signals.label_value IS 'prometheus: and its value';
 COMMENT ON COLUMN qpsscale.signals.law IS 'average_value: the value is of the whole group, and one instance bears the target; value: it is what it is at the present size, like a use in percent or a latency';
 COMMENT ON COLUMN qpsscale.signals.role IS 'required: without it the group never shrinks; optional: without it the group does not shrink for hold_seconds; veto: proposes nothing, the group shrinks only while it is at most its target';
 COMMENT ON COLUMN qpsscale.signals.target IS 'what the value is compared with';
-COMMENT ON COLUMN qpsscale.signals.activation IS 'from zero instances, only a value above this starts the group';
+COMMENT ON COLUMN qpsscale.signals.activation IS 'between zero instances and one: only a value above this starts the group, and while all that drives it is at most this it may be emptied';
 COMMENT ON COLUMN qpsscale.signals.tolerance IS 'law value: hold while the value is this near to the target, as a share of it';
 COMMENT ON COLUMN qpsscale.signals.empty_means IS 'no_data: an answer without a number is missing data; zero: it is the value 0';
 COMMENT ON COLUMN qpsscale.signals.max_age_seconds IS 'a value older than this is missing; 0 = no limit';
