@@ -1509,6 +1509,11 @@ SELECT pg_catalog.pg_extension_config_dump('qpsscale.signal_state', '');
 CREATE VIEW qpsscale.cloud_signals AS
 SELECT c.provider, c.name, c.description
 FROM (VALUES
+	('aws', 'cpu', 'use of CPU of the scaling group''s instances, in percent'),
+	('aws', 'memory', 'use of memory as the CloudWatch agent reports it, in percent'),
+	('aws', 'target_response_time', 'time until the load balancer''s targets answer, mean of a minute, in seconds'),
+	('aws', 'target_5xx', 'errors of the load balancer''s targets (HTTP 5xx) per second, in the worst of the last five minutes'),
+	('aws', 'elb_5xx', 'errors of the load balancer itself (HTTP 5xx) per second, in the worst of the last five minutes'),
 	('kubernetes', 'cpu', 'use of CPU of the object''s pods, in percent of what they request'),
 	('kubernetes', 'memory', 'use of memory of the object''s pods, in percent of what they request')
 ) AS c (provider, name, description);

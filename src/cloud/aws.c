@@ -91,9 +91,11 @@ qs_aws_call_new(QsArena *arena, const QsBatch *batch, QsCallKind kind,
 	QsAwsCall  *call = qs_arena_alloc(arena, sizeof(QsAwsCall));
 
 	if (call == NULL ||
-		!qs_call_init(arena, &call->base, batch, kind, targets, n_targets))
+		!qs_call_init(arena, &call->base, batch, kind == QS_CALL_SIGNAL ?
+					  QS_CALL_LOAD : kind, targets, n_targets))
 		return NULL;
-	if (kind == QS_CALL_LOAD)
+	call->base.kind = kind;		/* signals are of the load's API and limit */
+	if (qs_aws_is_monitor(call))
 	{
 		call->base.burst = MONITOR_CALLS;
 		if (!batch->account->rate_limits_off)
@@ -156,7 +158,7 @@ qs_aws_sign(QsArena *arena, QsAwsCall *call, int64_t now_us, QsError *error)
 	NULL};
 	QsAccount  *account = call->base.account;
 	QsHttpRequest *request = &call->base.request;
-	bool		monitor = call->base.kind == QS_CALL_LOAD;
+	bool		monitor = qs_aws_is_monitor(call);
 	bool		balancers = call->balancers_api;
 	const char *host = monitor ? "monitoring" :
 		balancers ? "elasticloadbalancing" : "autoscaling";
@@ -202,8 +204,8 @@ qs_aws_set_form(QsArena *arena, QsAwsCall *call,
 }
 
 /* "app/NAME/ID"; what else the vendor's console shows is told apart. */
-static bool
-check_balancer(const char *id, QsError *error)
+bool
+qs_aws_check_balancer(const char *id, QsError *error)
 {
 	const char *end;
 
@@ -227,8 +229,8 @@ check_balancer(const char *id, QsError *error)
 	return true;
 }
 
-static bool
-check_group_name(const char *name, QsError *error)
+bool
+qs_aws_check_group_name(const char *name, QsError *error)
 {
 	const char *end;
 
@@ -270,9 +272,9 @@ select_targets(const QsBatch *batch, QsAwsTarget *ours,
 			continue;
 		}
 		if (target->alb_id != NULL &&
-			check_balancer(target->alb_id, &target->load_error))
+			qs_aws_check_balancer(target->alb_id, &target->load_error))
 			with_load[(*n_load)++] = target;
-		if (check_group_name(target->asg_id, &target->capacity_error))
+		if (qs_aws_check_group_name(target->asg_id, &target->capacity_error))
 			with_group[(*n_group)++] = target;
 	}
 }
@@ -323,7 +325,8 @@ parse_by_kind(QsArena *arena, QsAwsCall *call, const QsHttpReply *reply,
 		case QS_CALL_SET_CAPACITY:
 			return qs_aws_parse_set(arena, call, reply, now_us, error);
 		case QS_CALL_SIGNAL:
-			break;
+			return qs_aws_parse_signals(arena, call, reply, now_us, follow_up,
+										error);
 	}
 	return qs_error_set(error, QS_ERROR_TERMINAL, "unknown_call",
 						"no such kind of call");
@@ -378,6 +381,9 @@ const QsProvider qs_provider_aws = {
 	.name = "aws",
 	.writes_while_busy = true,
 	.observe = aws_observe,
+	.observe_signals = qs_aws_observe_signals,
+	.signals = qs_aws_signals,
+	.signals_follow_resolution = true,
 	.ask_in_service = qs_aws_ask_in_service,
 	.ask_activities = qs_aws_ask_activities,
 	.set_capacity = qs_aws_set_capacity,

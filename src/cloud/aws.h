@@ -38,6 +38,8 @@ typedef struct QsAwsCall
 	struct QsAwsBalancer **balancers;
 	const char **target_groups; /* not NULL: healthy hosts are asked for */
 	int			n_queries;
+
+	struct QsAwsSeries *series; /* SIGNAL: one per query */
 } QsAwsCall;
 
 /*
@@ -76,6 +78,14 @@ qs_aws_call(QsCall *call)
 	return (QsAwsCall *) call;
 }
 
+/* Is it CloudWatch that is asked? */
+static inline bool
+qs_aws_is_monitor(const QsAwsCall *call)
+{
+	return call->base.kind == QS_CALL_LOAD ||
+		call->base.kind == QS_CALL_SIGNAL;
+}
+
 /* aws.c */
 extern QsAwsCall *qs_aws_call_new(QsArena *arena, const QsBatch *batch,
 								  QsCallKind kind, QsTarget **targets,
@@ -95,6 +105,10 @@ extern bool qs_aws_set_form(QsArena *arena, QsAwsCall *call,
 extern bool qs_aws_name_is_valid(const char *name); /* of a scaling group */
 extern bool qs_aws_dimension_is_valid(const char *id);	/* "app/web/50dc..." */
 extern bool qs_aws_region_is_valid(const char *region);
+
+/* false with an error that says what is wanted instead */
+extern bool qs_aws_check_balancer(const char *id, QsError *error);
+extern bool qs_aws_check_group_name(const char *name, QsError *error);
 
 /* What the hosts of a region's partition end with. */
 extern const char *qs_aws_domain(const char *region, bool dual_stack);
@@ -142,6 +156,19 @@ extern bool qs_aws_ask_hosts(QsArena *arena, const QsBatch *batch,
 /* Places the window of a load call anew and writes its body. */
 extern bool qs_aws_load_body(QsArena *arena, QsAwsCall *call, int64_t now_us,
 							 QsError *error);
+
+/* aws_signals.c */
+extern const char *const qs_aws_signals[];
+extern bool qs_aws_observe_signals(QsArena *arena, const QsBatch *batch,
+								   int metric_period_s, int64_t now_us,
+								   QsCallList *calls, QsError *error);
+extern bool qs_aws_parse_signals(QsArena *arena, QsAwsCall *call,
+								 const QsHttpReply *reply, int64_t now_us,
+								 QsCallList *follow_up, QsError *error);
+
+/* As qs_aws_load_body(). */
+extern bool qs_aws_signal_body(QsArena *arena, QsAwsCall *call,
+							   int64_t now_us, QsError *error);
 
 /* aws_actions.c */
 extern QsCall *qs_aws_ask_in_service(QsArena *arena, const QsBatch *batch,

@@ -242,6 +242,9 @@ mend_time(QsArena *arena, QsAwsCall *call, const Complaint *complaint,
 	if (call->base.kind == QS_CALL_LOAD &&
 		!qs_aws_load_body(arena, call, now_us, &ignored))
 		return;
+	if (call->base.kind == QS_CALL_SIGNAL &&
+		!qs_aws_signal_body(arena, call, now_us, &ignored))
+		return;
 	if (qs_aws_sign(arena, call, now_us, &ignored))
 		error->class = QS_ERROR_TRANSIENT;
 }
@@ -256,11 +259,11 @@ qs_aws_accepted(QsArena *arena, QsAwsCall *call, const QsHttpReply *reply,
 	qs_answer_learn_skew(call->base.memory, reply, now_us);
 	if (reply->status >= 200 && reply->status < 300)
 		return true;
-	if (call->base.kind == QS_CALL_LOAD)
+	if (qs_aws_is_monitor(call))
 		read_json(arena, reply, &complaint);
 	if (!complaint.well_formed)
 		read_xml(reply, &complaint);
-	if (!complaint.well_formed && call->base.kind != QS_CALL_LOAD)
+	if (!complaint.well_formed && !qs_aws_is_monitor(call))
 		read_json(arena, reply, &complaint);
 	if (!complaint.well_formed && complaint.message[0] == '\0')
 		snprintf(complaint.message, sizeof(complaint.message),
