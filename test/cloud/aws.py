@@ -29,6 +29,19 @@ BALANCING_NAMESPACE = ("http://elasticloadbalancing.amazonaws.com/doc/"
 TARGET = "GraniteServiceVersion20100801."
 ACCOUNT = "123456789012"
 
+# By what a metric of a namespace is found here; the script of a scaling group's
+# metrics is that of a load balancer with the group's name.
+DIMENSION_OF = {"AWS/ApplicationELB": "LoadBalancer",
+                "AWS/EC2": "AutoScalingGroupName",
+                "CWAgent": "AutoScalingGroupName"}
+
+# Metrics that a script may have, and the statistic that makes sense of them;
+# sums are scripted per second, and not published where there is nothing.
+FURTHER_METRICS = {"CPUUtilization": "Average", "mem_used_percent": "Average",
+                   "TargetResponseTime": "Average",
+                   "HTTPCode_Target_5XX_Count": "Sum",
+                   "HTTPCode_ELB_5XX_Count": "Sum"}
+
 MAX_QUERIES = 500
 MAX_POINTS = 100800
 
@@ -482,10 +495,11 @@ class Api:
         if not isinstance(period, int) or period <= 0 or period % 60:
             raise AwsError(400, "ValidationError",
                            "The parameter Period must be a multiple of 60.")
-        if namespace != "AWS/ApplicationELB":
+        dimension = DIMENSION_OF.get(namespace)
+        if dimension is None:
             return [], []
         named = dimensions(query)
-        balancer = self.world.traffic.balancers.get(named.get("LoadBalancer"))
+        balancer = self.world.traffic.balancers.get(named.get(dimension))
         if balancer is None or balancer.region not in (None, region):
             return [], []
         now = self.world.now()
@@ -508,8 +522,15 @@ class Api:
                     group.advance(now)
                     return float(group.count("InService", "Protected"))
             return None
-        if name != "RequestCount" or set(named) != {"LoadBalancer"} \
-                or stat != "Sum" or balancer.series != "normal":
+        if len(named) != 1 or balancer.series != "normal":
+            return None
+        if name in FURTHER_METRICS and stat == FURTHER_METRICS[name]:
+            curve = balancer.metrics.get(name)
+            value = curve(sim) if curve else None
+            if stat == "Sum" and value is not None:
+                value = round(value * period, 3) or None
+            return value
+        if name != "RequestCount" or stat != "Sum":
             return None
         qps = balancer.curve(sim)
         if qps is None or qps != qps or qps <= 0:

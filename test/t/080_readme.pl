@@ -590,7 +590,7 @@ sub check_relations
 	{
 		my $source = slurp_file($file);
 		my ($provider, $list) =
-		  $source =~ /^static const char \*const (\w+)_signals\[\] = \{(.*?)NULL\};/ms
+		  $source =~ /^(?:static )?const char \*const (?:qs_)?(\w+)_signals\[\] = \{(.*?)NULL\};/ms
 		  or next;
 
 		push @signals, map { "$provider $_" } $list =~ /"(\w+)"/g;
