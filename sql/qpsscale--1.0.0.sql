@@ -1449,7 +1449,11 @@ CREATE TABLE qpsscale.signals (
 	CONSTRAINT signals_prometheus_alone_has_account
 		CHECK ((account IS NOT NULL) = (source = 'prometheus')),
 	CONSTRAINT signals_prometheus_alone_has_label
-		CHECK (label IS NULL OR source = 'prometheus'),
+		CHECK (label IS NULL OR source = 'prometheus'
+			   OR query = 'request_count_per_target'),
+	CONSTRAINT signals_request_count_per_target_needs_target_group
+		CHECK (source <> 'cloud' OR query <> 'request_count_per_target'
+			   OR label IS NOT DISTINCT FROM 'TargetGroup'),
 	CONSTRAINT signals_label_with_value_check
 		CHECK ((label IS NULL) = (label_value IS NULL)),
 	CONSTRAINT signals_veto_has_no_fallback
@@ -1464,8 +1468,8 @@ COMMENT ON COLUMN qpsscale.signals.name IS 'unique name in the group, as explana
 COMMENT ON COLUMN qpsscale.signals.source IS 'who is asked: cloud (the group''s own), prometheus or sql (this database)';
 COMMENT ON COLUMN qpsscale.signals.account IS 'prometheus: foreign server of the wrapper qpsscale';
 COMMENT ON COLUMN qpsscale.signals.query IS 'what is asked: a name of qpsscale.cloud_signals, PromQL, or a SELECT that gives one number';
-COMMENT ON COLUMN qpsscale.signals.label IS 'prometheus: by which label the series is found where the query gives several, so that many groups share one query';
-COMMENT ON COLUMN qpsscale.signals.label_value IS 'prometheus: and its value';
+COMMENT ON COLUMN qpsscale.signals.label IS 'prometheus: by which label the series is found where the query gives several, so that many groups share one query; request_count_per_target: TargetGroup';
+COMMENT ON COLUMN qpsscale.signals.label_value IS 'and its value; of a target group the end of its ARN, targetgroup/NAME/ID';
 COMMENT ON COLUMN qpsscale.signals.law IS 'average_value: the value is of the whole group, and one instance bears the target; value: it is what it is at the present size, like a use in percent or a latency';
 COMMENT ON COLUMN qpsscale.signals.role IS 'required: without it the group never shrinks; optional: without it the group does not shrink for hold_seconds; veto: proposes nothing, the group shrinks only while it is at most its target';
 COMMENT ON COLUMN qpsscale.signals.target IS 'what the value is compared with';
@@ -1511,6 +1515,7 @@ SELECT c.provider, c.name, c.description
 FROM (VALUES
 	('aws', 'cpu', 'use of CPU of the scaling group''s instances, in percent'),
 	('aws', 'memory', 'use of memory as the CloudWatch agent reports it, in percent'),
+	('aws', 'request_count_per_target', 'requests per second and target of the target group that label_value names, in the newest minute'),
 	('aws', 'target_response_time', 'time until the load balancer''s targets answer, mean of a minute, in seconds'),
 	('aws', 'target_5xx', 'errors of the load balancer''s targets (HTTP 5xx) per second, in the worst of the last five minutes'),
 	('aws', 'elb_5xx', 'errors of the load balancer itself (HTTP 5xx) per second, in the worst of the last five minutes'),

@@ -35,28 +35,36 @@ typedef struct Metric
 	const char *metric;
 	const char *statistic;
 	bool		of_balancer;	/* else of the scaling group */
-	bool		rate;			/* per second, the worst of the last minutes */
+	bool		of_target_group;	/* ... of one of its target groups */
+	bool		rate;			/* a sum, told per second */
+	bool		worst;			/* of the last minutes; else the newest point */
 } Metric;
 
 static const Metric metrics[] = {
-	{"cpu", "AWS/EC2", "CPUUtilization", "Average", false, false},
-	{"memory", "CWAgent", "mem_used_percent", "Average", false, false},
+	{"cpu", "AWS/EC2", "CPUUtilization", "Average",
+	false, false, false, false},
+	{"memory", "CWAgent", "mem_used_percent", "Average",
+	false, false, false, false},
+	{"request_count_per_target", "AWS/ApplicationELB",
+	"RequestCountPerTarget", "Sum", true, true, true, false},
 	{"target_response_time", "AWS/ApplicationELB", "TargetResponseTime",
-	"Average", true, false},
+	"Average", true, false, false, false},
 	{"target_5xx", "AWS/ApplicationELB", "HTTPCode_Target_5XX_Count", "Sum",
-	true, true},
-	{"elb_5xx", "AWS/ApplicationELB", "HTTPCode_ELB_5XX_Count", "Sum", true,
-	true},
+	true, false, true, true},
+	{"elb_5xx", "AWS/ApplicationELB", "HTTPCode_ELB_5XX_Count", "Sum",
+	true, false, true, true},
 };
 
-const char *const qs_aws_signals[] = {"cpu", "memory", "target_response_time",
-"target_5xx", "elb_5xx", NULL};
+const char *const qs_aws_signals[] = {"cpu", "memory",
+	"request_count_per_target", "target_response_time", "target_5xx",
+"elb_5xx", NULL};
 
 /* One metric of one thing, in one cycle; shared by the pages of its call. */
 typedef struct QsAwsSeries
 {
 	const Metric *metric;
 	const char *of;				/* value of the dimension */
+	const char *target_group;	/* value of the second one, or NULL */
 	QsTarget  **targets;
 	int			n_targets;
 	int64_t		newest_s;		/* start of its minute */
@@ -84,6 +92,14 @@ dimension_of(const QsTarget *target)
 	return metric_of(target)->of_balancer ? target->alb_id : target->asg_id;
 }
 
+/* Which of the balancer's target groups: the signal's label_value. */
+static const char *
+target_group_of(const QsTarget *target)
+{
+	return metric_of(target)->of_target_group ? target->query->label_value :
+		NULL;
+}
+
 static int
 compare_targets(const void *a, const void *b)
 {
@@ -91,10 +107,14 @@ compare_targets(const void *a, const void *b)
 	const QsTarget *two = *(QsTarget *const *) b;
 	const Metric *first = metric_of(one);
 	const Metric *second = metric_of(two);
+	int			order;
 
 	if (first != second)
 		return first < second ? -1 : 1;
-	return strcmp(dimension_of(one), dimension_of(two));
+	order = strcmp(dimension_of(one), dimension_of(two));
+	if (order != 0 || !first->of_target_group)
+		return order;
+	return strcmp(target_group_of(one), target_group_of(two));
 }
 
 /* ----------
@@ -107,16 +127,23 @@ static json_t *
 query(const QsAwsSeries *series, int i)
 {
 	const Metric *metric = series->metric;
+	json_t	   *dimensions = json_pack("[{s:s, s:s}]", "Name",
+									   metric->of_balancer ? "LoadBalancer" :
+									   "AutoScalingGroupName",
+									   "Value", series->of);
 	char		id[16];
 
+	/* what could not be made makes no query either */
+	if (series->target_group != NULL)
+		json_array_append_new(dimensions,
+							  json_pack("{s:s, s:s}", "Name", "TargetGroup",
+										"Value", series->target_group));
 	snprintf(id, sizeof(id), "m%d", i);
-	return json_pack("{s:s, s:{s:{s:s, s:s, s:[{s:s, s:s}]}, s:i, s:s}, s:b}",
+	return json_pack("{s:s, s:{s:{s:s, s:s, s:o}, s:i, s:s}, s:b}",
 					 "Id", id, "MetricStat", "Metric",
 					 "Namespace", metric->namespace,
 					 "MetricName", metric->metric,
-					 "Dimensions", "Name", metric->of_balancer ?
-					 "LoadBalancer" : "AutoScalingGroupName",
-					 "Value", series->of,
+					 "Dimensions", dimensions,
 					 "Period", PERIOD_S, "Stat", metric->statistic,
 					 "ReturnData", 1);
 }
@@ -190,6 +217,18 @@ add_call(QsArena *arena, const QsBatch *batch, QsAwsSeries *series,
 		qs_aws_no_memory(error);
 }
 
+/* targetgroup/NAME/ID, of characters that an ARN may have */
+static bool
+is_target_group(const char *text)
+{
+	static const char prefix[] = "targetgroup/";
+
+	return text != NULL && strncmp(text, prefix, sizeof(prefix) - 1) == 0 &&
+		strlen(text) <= 128 &&
+		text[strspn(text, "abcdefghijklmnopqrstuvwxyz"
+					"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-/")] == '\0';
+}
+
 /* Sorts out what cannot be asked for. */
 static bool
 can_be_asked(const QsBatch *batch, QsTarget *target)
@@ -210,6 +249,11 @@ can_be_asked(const QsBatch *batch, QsTarget *target)
 		return qs_error_set(error, QS_ERROR_TERMINAL, "no_alb_id",
 							"the signal is one of the load balancer, and the "
 							"group has no alb_id");
+	if (metric->of_target_group &&
+		!is_target_group(target->query->label_value))
+		return qs_error_set(error, QS_ERROR_TERMINAL, "no_target_group",
+							"label_value must be the end of the target "
+							"group's ARN, targetgroup/NAME/ID");
 	return qs_aws_check_balancer(target->alb_id, error);
 }
 
@@ -228,6 +272,7 @@ make_series(QsAwsSeries *series, QsTarget **targets, int n)
 			last = &series[n_series++];
 			last->metric = metric_of(targets[i]);
 			last->of = dimension_of(targets[i]);
+			last->target_group = target_group_of(targets[i]);
 			last->targets = &targets[i];
 			last->newest = last->worst = NAN;
 		}
@@ -333,9 +378,10 @@ static void
 settle_series(const QsAwsCall *call, QsAwsSeries *series)
 {
 	int64_t		skew_s = call->base.memory ? call->base.memory->skew_s : 0;
-	double		value = series->metric->rate ? series->worst / PERIOD_S :
+	double		point = series->metric->worst ? series->worst :
 		series->newest;
-	int64_t		at_s = series->metric->rate || isnan(value) ?
+	double		value = series->metric->rate ? point / PERIOD_S : point;
+	int64_t		at_s = series->metric->worst || isnan(value) ?
 		call->base.window_end_s : series->newest_s + PERIOD_S;
 
 	if (!series->named && series->error.class == QS_ERROR_NONE)

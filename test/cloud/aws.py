@@ -515,6 +515,16 @@ class Api:
                 found.append((float(at), value))
         return [t for t, _ in found], [v for _, v in found]
 
+    def _per_target(self, balancer, named, sim, period, now):
+        qps = balancer.curve(sim)
+        for group in self.world.groups.of_alb(balancer.alb_id):
+            if target_group(group.id) == named.get("TargetGroup"):
+                group.advance(now)
+                serving = group.count("InService", "Protected")
+                return round(qps * period / serving, 3) \
+                    if qps and serving else None
+        return None
+
     def _value(self, balancer, name, named, stat, sim, period, now):
         if name == "HealthyHostCount":
             for group in self.world.groups.of_alb(balancer.alb_id):
@@ -522,6 +532,8 @@ class Api:
                     group.advance(now)
                     return float(group.count("InService", "Protected"))
             return None
+        if name == "RequestCountPerTarget" and stat == "Sum":
+            return self._per_target(balancer, named, sim, period, now)
         if len(named) != 1 or balancer.series != "normal":
             return None
         if name in FURTHER_METRICS and stat == FURTHER_METRICS[name]:

@@ -85,6 +85,29 @@ subtest 'CPU and memory drive a group' => sub {
 		'a metric that is not there shrinks nothing');
 };
 
+subtest 'requests per target drive a group' => sub {
+	my $id = add_aws('per-target', target_qps => undef, enabled => 'false');
+	chomp(my $crc = qx(python3 -c 'import zlib; print("%016x" % zlib.crc32(b"asg-per-target"))'));
+	my $target_group = "targetgroup/asg-per-target/$crc";
+	my %signal = (query => 'request_count_per_target', law => 'value',
+		target => 25);
+
+	like($node->psql('postgres', "INSERT INTO qpsscale.signals (resource_group_id, name, source, query, target)"
+			  . " VALUES ($id, 'share', 'cloud', 'request_count_per_target', 25)"),
+		qr/^[1-9]/, 'which target group must be said');
+	add_signal($id, 'share', %signal, label => 'TargetGroup',
+		label_value => $target_group);
+	sql("UPDATE qpsscale.resource_groups SET enabled = true WHERE id = $id");
+	traffic('per-target', 200);
+	my $result = evaluate($node, $id);
+	is(verdict($result), 'scale_up dynamic_scaling_scale_up 8',
+		'four targets with 50 each are eight with 25')
+	  or diag(encode_json($result));
+	traffic('per-target', 0);
+	is(verdict(evaluate($node, $id)), 'none signal_missing 8',
+		'no requests are no data');
+};
+
 subtest 'errors and slow answers hold a group that would shrink' => sub {
 	my $id = add_aws('veto');
 

@@ -6,6 +6,7 @@
  */
 #include "cloud_fixture.h"
 
+#define TARGET_GROUP	"targetgroup/web/6d0ecf831eec9f09"
 #define BALANCER	"app/web/50dc6c495c0c9188"
 
 /* NOW_US is five seconds past a minute; the newest whole one is not asked. */
@@ -96,6 +97,9 @@ each_metric_is_asked_by_its_own_name(void **state)
 		"\"Name\":\"AutoScalingGroupName\",\"Value\":\"scg-00000\""},
 		{"memory", "\"Namespace\":\"CWAgent\",\"MetricName\":\"mem_used_percent\"",
 		"\"Name\":\"AutoScalingGroupName\",\"Value\":\"scg-00000\""},
+		{"request_count_per_target", "\"MetricName\":\"RequestCountPerTarget\"",
+			"\"Value\":\"" BALANCER "\"},{\"Name\":\"TargetGroup\","
+		"\"Value\":\"" TARGET_GROUP "\"}"},
 		{"target_response_time", "\"MetricName\":\"TargetResponseTime\"",
 		"\"Name\":\"LoadBalancer\",\"Value\":\"" BALANCER "\""},
 		{"target_5xx", "\"MetricName\":\"HTTPCode_Target_5XX_Count\"",
@@ -110,12 +114,43 @@ each_metric_is_asked_by_its_own_name(void **state)
 		const char *body;
 
 		queries[0].query = aws->signals[i];
+		queries[0].label_value = TARGET_GROUP;
 		body = ask(1)->request.body;
 		assert_string_equal(names[i][0], aws->signals[i]);
 		assert_non_null(strstr(body, names[i][1]));
 		assert_non_null(strstr(body, names[i][2]));
 	}
 	assert_int_equal(i, sizeof(names) / sizeof(names[0]));
+}
+
+/* Two groups behind one balancer have each their own target group. */
+static void
+a_target_group_is_asked_once(void **state)
+{
+	static const char *const wrong[] = {NULL, "", "web", "targetgroup/a b/1",
+	"app/web/50dc6c495c0c9188"};
+	QsCall	   *call;
+
+	for (int i = 0; i < 3; i++)
+	{
+		queries[i].query = "request_count_per_target";
+		queries[i].label_value = i == 1 ? "targetgroup/other/1" : TARGET_GROUP;
+	}
+	call = ask(3);
+	assert_int_equal(cloud->calls.n_calls, 1);
+	assert_int_equal(call->n_targets, 3);
+	assert_non_null(strstr(call->request.body, "\"m1\""));
+	assert_null(strstr(call->request.body, "\"m2\""));
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+	{
+		queries[0].label_value = wrong[i];
+		assert_null(ask(1));
+		assert_string_equal(cloud->targets[0].reading_error.code,
+							"no_target_group");
+	}
+	queries[0].label_value = TARGET_GROUP;
+	assert_true(told("request_count_per_target", 2, (int[]) {1, 2},
+					 (double[]) {3000, 60})->reading.value == 50);
 }
 
 static void
@@ -265,6 +300,7 @@ main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		TEST(each_metric_is_asked_by_its_own_name),
+		TEST(a_target_group_is_asked_once),
 		TEST(five_hundred_metrics_are_one_call),
 		TEST(what_is_shared_is_asked_once),
 		TEST(a_level_is_its_newest_point),
