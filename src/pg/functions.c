@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "fmgr.h"
@@ -399,6 +400,11 @@ qpsscale_execute_decision(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("decision_id must not be null")));
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot execute qpsscale_execute() during recovery"),
+				 errhint("This server is a standby. Call it on the primary.")));
 	spec.group_id = group_of_decision(PG_GETARG_DATUM(0), &result);
 	qpsscale_check_group(spec.group_id);
 	if (result != (Datum) 0)

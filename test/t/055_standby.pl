@@ -53,7 +53,8 @@ is( $standby->safe_psql('postgres',
 # Every function either answers or says where to call; those that need no
 # arguments get none.
 my %argument = (bigint => $web, integer => 5, name => "'postgres'",
-	boolean => 'NULL', text => "'reader'");
+	boolean => 'NULL', text => "'reader'", uuid => 'gen_random_uuid()',
+	'double precision[]' => "'{1,2,3}'");
 my @answers;
 foreach my $line (split /\n/, $standby->safe_psql('postgres', <<'SQL'))
 SELECT p.proname, (SELECT string_agg(format_type(a.type, NULL), ',' ORDER BY a.n)
@@ -74,7 +75,8 @@ SQL
 		qr/25006: cannot execute $name\(\) during recovery.*HINT: .*on the primary/s,
 		"$call is refused, with advice");
 }
-is("@answers", 'qpsscale_health qpsscale_why', 'what only reads answers');
+is("@answers", 'qpsscale_estimate_cost qpsscale_forecast qpsscale_health qpsscale_history qpsscale_why',
+	'what only reads answers');
 is( $standby->safe_psql('postgres',
 		"SELECT problem FROM qpsscale.problems() WHERE problem ~ 'recovery|no worker|armed|fenced'"),
 	'in recovery: standby', 'problems name the one reason why nothing runs');
