@@ -3099,6 +3099,33 @@ BEGIN
 		ON p.provider = m.provider
 	ORDER BY m.provider;
 
+	-- what a veto asks only when its group is about to shrink is not foreseen
+	RETURN QUERY
+	SELECT 'signal_metrics', 'metric', pg_catalog.round(m.metrics * seconds / pause),
+		0.00001, pg_catalog.round(m.metrics * seconds / pause * 0.00001, 2), 'USD',
+		pg_catalog.format('%s further metric(s), each asked every %s s, GetMetricData at 0.01 USD per 1,000%s',
+			m.metrics, pg_catalog.trim_scale(pause), CASE
+			WHEN m.vetoes > 0
+			THEN pg_catalog.format('; and %s veto(es), asked only when their groups are about to shrink', m.vetoes)
+			ELSE '' END)
+	FROM (SELECT pg_catalog.count(DISTINCT (r.owner, r.account, r.region, q.metric, CASE
+				WHEN q.metric = 'cpu' OR q.metric = 'memory' THEN r.asg_id
+				ELSE r.alb_id END, q.part)) FILTER (WHERE NOT q.veto) AS metrics,
+			pg_catalog.count(*) FILTER (WHERE q.veto) AS vetoes
+		  FROM qpsscale.resource_groups r
+		  CROSS JOIN LATERAL (
+			SELECT 'cpu', NULL::text, false WHERE r.target_cpu IS NOT NULL
+			UNION ALL
+			SELECT 'memory', NULL, false WHERE r.target_memory IS NOT NULL
+			UNION ALL
+			SELECT s.query, s.label_value, s.role = 'veto'
+			FROM qpsscale.signals s
+			WHERE s.resource_group_id = r.id AND s.source = 'cloud' AND s.enabled
+			) AS q (metric, part, veto)
+		  WHERE (r.id = group_id OR group_id IS NULL AND r.enabled)
+			AND r.provider = 'aws') m
+	WHERE m.metrics > 0 OR m.vetoes > 0;
+
 	RETURN QUERY
 	SELECT 'instances', 'instance-hour', pg_catalog.round(
 			pg_catalog.sum(COALESCE(instances, s.latest_capacity)) * seconds / 3600),
@@ -3113,7 +3140,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.qpsscale_estimate_cost(bigint, integer) IS
-	'what a month costs at the settings of now, of one group or of all enabled ones: asking for their load, and their instances';
+	'what a month costs at the settings of now, of one group or of all enabled ones: asking for their load and their signals, and their instances';
 
 CREATE FUNCTION @extschema@.qpsscale_health()
 RETURNS jsonb

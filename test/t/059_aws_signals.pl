@@ -146,6 +146,10 @@ subtest 'missing errors are no data unless the signal says zero' => sub {
 	add_signal($id, 'errors', query => 'elb_5xx', role => 'veto', target => 0.5);
 	traffic('strict', 90);
 	is(evaluate($node, $id)->{desired_capacity}, 4, 'nothing is taken away');
+	is(sql("SELECT quantity || ' ' || note FROM qpsscale_estimate_cost($id) WHERE component = 'signal_metrics'"),
+		'0 0 further metric(s), each asked every 3600 s, GetMetricData at 0.01 USD per 1,000;'
+		  . ' and 1 veto(es), asked only when their groups are about to shrink',
+		'a veto costs only then');
 	sql("UPDATE qpsscale.signals SET empty_means = 'zero' WHERE resource_group_id = $id");
 	is(evaluate($node, $id)->{desired_capacity}, 2, 'zero errors');
 };
@@ -158,6 +162,9 @@ subtest 'groups of one load balancer share a metric' => sub {
 		add_signal($id, 'latency', query => 'target_response_time',
 			law => 'value', target => 1);
 	}
+	is(sql("SELECT quantity || ' ' || note FROM qpsscale_estimate_cost() WHERE component = 'signal_metrics'"),
+		'720 1 further metric(s), each asked every 3600 s, GetMetricData at 0.01 USD per 1,000',
+		'which is paid for once');
 	traffic('shared', 190, TargetResponseTime => 1);
 	$cloud->reset_log;
 	is(sql("SELECT string_agg(DISTINCT e ->> 'reason', ' ') FROM qpsscale_evaluate() e"),
