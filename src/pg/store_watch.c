@@ -18,6 +18,9 @@
 /*
  * What the group is known to be set to is remembered with the version of the
  * policy under which it was seen; an operator's suspension without end stays.
+ * Where an action of another evaluator was accepted after this one had read the
+ * rows, what this one saw may be older: then it is not remembered, or the next
+ * look would accuse somebody else of that action.
  *
  * An action whose answer was lost, but which was carried out, closes the
  * circuit as one that was answered does.  A circuit that is open for longer
@@ -30,7 +33,10 @@ static const char watch_sql[] =
 "  circuit_open_until = CASE WHEN w.landed THEN NULL"
 "   WHEN s.circuit_open_until > w.circuit_latest THEN w.circuit_latest"
 "   ELSE s.circuit_open_until END,"
-"  known_desired = w.known_desired, known_version = w.known_version,"
+"  known_desired = CASE WHEN s.last_action_at > w.read_at AND NOT w.others"
+"   THEN s.known_desired ELSE w.known_desired END,"
+"  known_version = CASE WHEN s.last_action_at > w.read_at AND NOT w.others"
+"   THEN s.known_version ELSE w.known_version END,"
 "  lost_desired = coalesce(w.lost_desired, s.lost_desired),"
 "  lost_at = CASE WHEN w.lost_desired IS NULL THEN s.lost_at ELSE w.at END,"
 "  unfulfilled_scale_ups = w.unfulfilled, fulfilled_capacity = w.fulfilled,"
@@ -48,25 +54,26 @@ static const char watch_sql[] =
 " FROM (SELECT w.id, w.at, w.landed, w.circuit_latest, w.known_desired,"
 "   w.known_version, w.lost_desired, w.unfulfilled, w.fulfilled, w.counted,"
 "   w.since, w.probe_at, w.confirmed_up, w.confirmed_down,"
-"   w.confirmed_base, w.confirmed_at,"
+"   w.confirmed_base, w.confirmed_at, w.read_at, w.others,"
 "   CASE WHEN o.suspended AND o.suspended_direction = 'both'"
 "    AND o.suspended_until IS NULL THEN NULL ELSE w.pause END AS pause"
 "  FROM unnest($1::bigint[], $2::timestamptz[], $3::boolean[],"
 "   $4::timestamptz[], $5::integer[], $6::bigint[], $7::integer[],"
 "   $8::text[], $9::integer[], $10::integer[], $11::bigint[],"
 "   $12::timestamptz[], $13::timestamptz[], $14::bigint[], $15::bigint[],"
-"   $16::integer[], $17::timestamptz[])"
+"   $16::integer[], $17::timestamptz[], $18::timestamptz[], $19::boolean[])"
 "   AS w(id, at, landed, circuit_latest, known_desired, known_version,"
 "        lost_desired, pause, unfulfilled, fulfilled, counted, since,"
 "        probe_at, confirmed_up, confirmed_down, confirmed_base,"
-"        confirmed_at)"
+"        confirmed_at, read_at, others)"
 "  JOIN qpsscale.state o ON o.resource_group_id = w.id) w"
 " WHERE s.resource_group_id = w.id";
 
-static StorePlan watch_plan = {watch_sql, 17,
+static StorePlan watch_plan = {watch_sql, 19,
 	{INT8OID, TIMESTAMPTZOID, BOOLOID, TIMESTAMPTZOID, INT4OID, INT8OID,
 		INT4OID, TEXTOID, INT4OID, INT4OID, INT8OID, TIMESTAMPTZOID,
-TIMESTAMPTZOID, INT8OID, INT8OID, INT4OID, TIMESTAMPTZOID}, NULL};
+TIMESTAMPTZOID, INT8OID, INT8OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+BOOLOID}, NULL};
 
 /* An answer was lost, but the cloud did it. */
 static bool
@@ -213,6 +220,8 @@ qpsscale_store_watch(StoreBatch *batch)
 								group->change.from, group->change.to) : NULL);
 		put_stock_out(&rows, &stock_out);
 		put_confirmations(&rows, &group->decision.confirmations);
+		store_put_time(&rows, group->read_at);
+		store_put_bool(&rows, qpsscale_changed_by_others(group));
 	}
 	(void) store_rows_run(&rows);
 }

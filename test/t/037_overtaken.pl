@@ -70,5 +70,37 @@ is($result->{recorded}, JSON::PP::true,
 	'a clock that was set back does not stop the record');
 is(state_of('last_reason'), 'metrics_unavailable', 'nor the verdict');
 
+# The slow one has seen the capacity, waits for the load, and writes last: what
+# was done meanwhile is not forgotten, or somebody else would be accused of it.
+my $api = add_group($node, $cloud, 'api', desired => 4, max => 20,
+	boot_delay => 0, general_cooldown_seconds => 600);
+$cloud->set_traffic('alb-api', { kind => 'constant', qps => 200 });
+evaluate($node, $api);
+$node->safe_psql('postgres',
+	"UPDATE qpsscale.resource_groups SET target_qps = 51 WHERE id = $api");
+$cloud->fault({ kind => 'delay', times => 1, params => { ms => 3000 },
+		match => { action => 'GetMetricData' } });
+$cloud->reset_log;
+my $late_out = '';
+my $late = IPC::Run::start(
+	[ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c',
+		"SELECT qpsscale_evaluate($api)" ], '>', \$late_out);
+wait_until('the slow evaluator has seen the capacity', sub {
+	return grep { $_->{action} eq 'DescribeScalingGroups' } @{ $cloud->log(0) };
+});
+$node->safe_psql('postgres',
+	"SELECT qpsscale_set_capacity($api, 6, 'meanwhile')");
+evaluate($node, $api);
+is(activities($node, $api), 'successful 6', 'another one has changed it meanwhile');
+$late->finish;
+$result = decode_json($late_out);
+is("$result->{current_desired} $result->{recorded}", '4 1',
+	'the slow one had seen what was there before, and is the last to write');
+evaluate($node, $api);
+is( $node->safe_psql('postgres',
+		"SELECT count(*) FROM qpsscale.evaluations"
+		  . " WHERE resource_group_id = $api AND explanation ? 'foreign_change'"),
+	'0', 'nobody is accused of it');
+
 $node->stop;
 done_testing();
