@@ -50,6 +50,9 @@ qs_desired_change(const QsKnownDesired *known, const QsCapacity *capacity,
 			return QS_DESIRED_AS_KNOWN;
 		if (known->accepted)
 			before = known->written;
+		else if (known->written_over >= 0)
+			before = known->written_over;	/* seen when it was intended, which
+											 * is later than what is known */
 	}
 	if (before < 0 || desired == before)
 		return QS_DESIRED_AS_KNOWN;

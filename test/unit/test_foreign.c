@@ -69,6 +69,11 @@ static const Case cases[] = {
 	NONE,.written = 9,.over = 4},
 	{"an_unanswered_action_and_a_third_number", 4, 6, QS_DESIRED_FOREIGN, 4,
 	.written = 9,.over = 4},
+	/* a killed evaluator's intent is later than the last recorded look */
+	{"an_unanswered_action_began_after_the_last_look", 4, 6,
+	QS_DESIRED_AS_KNOWN, NONE,.written = 9,.over = 6},
+	{"what_it_began_from_counts_not_the_last_look", 4, 4, QS_DESIRED_FOREIGN, 6,
+	.written = 9,.over = 6},
 	{"somebody_wrote_over_the_accepted_action", 4, 6, QS_DESIRED_FOREIGN, 9,
 	.written = 9,.over = 4,.accepted = true},
 	{"somebody_undid_the_accepted_action", 4, 4, QS_DESIRED_FOREIGN, 9,
