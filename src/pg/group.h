@@ -205,7 +205,6 @@ typedef struct QpsscaleGroup
 	const char *suspended_direction;
 	TimestampTz suspended_until;	/* 0 = null */
 	TimestampTz last_action_at; /* raw, 0 = null */
-	TimestampTz read_at;		/* before the row was read */
 
 	/* this cycle */
 	GroupStage	stage;

@@ -318,7 +318,6 @@ qpsscale_read_group(Row *row, QpsscaleGroup *group, TimestampTz now)
 	group->activity_deadline_s = next_int32(row, 1800);
 	group->target_cpu = next_double(row, 0);
 	group->target_memory = next_double(row, 0);
-	group->read_at = now;
 	read_policy(row, &group->policy);
 	read_pace(row, &group->policy);
 	read_history(row, group, now);

@@ -49,11 +49,13 @@ static const char claim_sql[] =
 "  AND (SELECT qpsscale.is_armed()),"
 "  EXISTS (SELECT FROM qpsscale.activities a"
 "          WHERE a.resource_group_id = s.resource_group_id"
-"          AND (a.status = 'requested' OR a.status = 'unknown'))"
+"          AND (a.status = 'requested' OR a.status = 'unknown')"
+"          AND a.id IS DISTINCT FROM w.ended),"
+"  s.last_action_at IS NOT DISTINCT FROM w.last_action_at"
 " FROM unnest($1::bigint[], $2::bigint[], $3::boolean[], $4::text[],"
-"  $5::timestamptz[], $6::timestamptz[], $7::timestamptz[])"
+"  $5::timestamptz[], $6::timestamptz[], $7::timestamptz[], $8::bigint[])"
 "  AS w(id, version, suspended, direction, until, circuit_open_until,"
-"       last_action_at)"
+"       last_action_at, ended)"
 " JOIN qpsscale.state s ON s.resource_group_id = w.id"
 " JOIN qpsscale.resource_groups g ON g.id = w.id"
 " ORDER BY s.resource_group_id"
@@ -135,9 +137,9 @@ static const char record_sql[] =
 
 static StorePlan resolve_plan = {resolve_sql, 5,
 {INT8OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}, NULL};
-static StorePlan claim_plan = {claim_sql, 7,
+static StorePlan claim_plan = {claim_sql, 8,
 	{INT8OID, INT8OID, BOOLOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-TIMESTAMPTZOID}, NULL};
+TIMESTAMPTZOID, INT8OID}, NULL};
 static StorePlan insert_plan = {insert_sql, 14,
 	{INT8OID, TEXTOID, TIMESTAMPTZOID, TEXTOID, INT4OID, INT4OID, TEXTOID,
 		TEXTOID, FLOAT8OID, FLOAT8OID, INT8OID, INT4OID, INT4OID,
@@ -165,7 +167,8 @@ note_settled(StoreBatch *batch)
 }
 
 /*
- * Before the claim, which then sees whether anything is still in flight.
+ * After the claim: an outcome is recorded with what it means for the state, the
+ * cooldown for instance, or not in this cycle.
  */
 void
 qpsscale_store_resolved(StoreBatch *batch)
@@ -178,7 +181,7 @@ qpsscale_store_resolved(StoreBatch *batch)
 		QpsscaleGroup *group = batch->groups[i];
 		GroupActivity *open = &group->open;
 
-		if (open->resolved == open->status)
+		if (group->row_locked || open->resolved == open->status)
 			continue;
 		store_put_int64(&rows, open->id);
 		store_put_text(&rows, qpsscale_activity_status_name(open->status));
@@ -194,24 +197,43 @@ qpsscale_store_resolved(StoreBatch *batch)
 }
 
 /*
- * Was it another evaluator of ours, who acted after this one had read the
- * rows, that changed what looks changed by somebody else?  Then all of it is
- * left for the next cycle.
+ * Has another evaluator of ours acted after this one had read the rows?  What
+ * this one has found out, a foreign change or an activity's end, may then be
+ * that one's doing.  (Under another policy it may be of another target.)
  */
 static bool
-accuses_us(const QpsscaleGroup *group, uint64 row)
+is_overtaken(const QpsscaleGroup *group, uint64 row)
 {
 	bool		in_flight = qpsscale_store_flag(row, 3);
-	bool		as_read = qpsscale_store_flag(row, 2);
 
-	return !as_read || (in_flight && !group->history.activity_in_flight);
+	return !qpsscale_store_flag(row, 4) ||
+		(in_flight && !group->history.activity_in_flight) ||
+		(qpsscale_changed_by_others(group) && !qpsscale_store_flag(row, 2));
+}
+
+static bool
+has_found_out(const QpsscaleGroup *group)
+{
+	return qpsscale_changed_by_others(group) ||
+		group->open.resolved != group->open.status;
+}
+
+/* The open activity, if this cycle has found out what became of it. */
+static int64
+ended_activity(const QpsscaleGroup *group)
+{
+	ActivityStatus resolved = group->open.resolved;
+
+	return resolved == ACTIVITY_REQUESTED || resolved == ACTIVITY_UNKNOWN ?
+		0 : group->open.id;
 }
 
 /*
- * Locks the state rows of groups about to act, and of those that somebody else
- * seems to have changed (all, if careful).  A group whose
- * row is held, or that has changed since it was read, does not act in this
- * cycle.
+ * Locks the state rows of groups about to act, of those whose activity has
+ * come to an end, and of those that somebody else seems to have changed (all,
+ * if careful).  A group whose row is held, or that has changed since it was
+ * read, does not act in this cycle; where what was found out may be another
+ * evaluator's doing, all of it is left for the next one.
  */
 void
 qpsscale_store_claim(StoreBatch *batch)
@@ -224,7 +246,7 @@ qpsscale_store_claim(StoreBatch *batch)
 		QpsscaleGroup *group = batch->groups[i];
 
 		if (!batch->careful && !qpsscale_store_will_act(group) &&
-			!qpsscale_changed_by_others(group))
+			!has_found_out(group))
 			continue;
 		group->row_locked = true;	/* until the claim says otherwise */
 		store_put_int64(&rows, group->id);
@@ -234,6 +256,7 @@ qpsscale_store_claim(StoreBatch *batch)
 		store_put_time(&rows, group->suspended_until);
 		store_put_time(&rows, group->circuit_open_until);
 		store_put_time(&rows, group->last_action_at);
+		store_put_int64(&rows, ended_activity(group));
 	}
 	if (!store_rows_run(&rows))
 		return;
@@ -247,7 +270,7 @@ qpsscale_store_claim(StoreBatch *batch)
 		if (group == NULL)
 			continue;
 		group->row_locked = false;
-		if (qpsscale_changed_by_others(group) && accuses_us(group, row))
+		if (has_found_out(group) && is_overtaken(group, row))
 		{
 			group->row_locked = true;
 			qpsscale_store_hold(group, QS_REASON_POLICY_CHANGED);

@@ -36,6 +36,10 @@ extern void qpsscale_store_hold(QpsscaleGroup *group, QsReason reason);
 extern void qpsscale_store_repeated(StoreBatch *batch);
 extern void qpsscale_store_changed(StoreBatch *batch);
 extern void qpsscale_store_errors(StoreBatch *batch);
+
+/* The last change of the target that this evaluator knows of; 0 = none. */
+extern TimestampTz qpsscale_store_last_action_at(const QpsscaleGroup *group);
+
 extern void qpsscale_store_failures(StoreBatch *batch, TimestampTz now);
 
 /* store_watch.c */

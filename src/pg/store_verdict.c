@@ -286,6 +286,17 @@ resolved_to_accepted(const QpsscaleGroup *group)
 		 group->open.resolved == ACTIVITY_SUCCESSFUL);
 }
 
+/* It has done something, or found out what was done: no later verdict of
+ * others makes up for that. */
+static bool
+stands(const QpsscaleGroup *group)
+{
+	return group->activity_id != 0 || group->by_hand != NULL ||
+		group->execution != NULL ||
+		group->open.resolved != group->open.status ||
+		qpsscale_changed_by_others(group);
+}
+
 /* Can the five-column update say all there is to say? */
 static bool
 repeats(const QpsscaleGroup *group)
@@ -295,8 +306,7 @@ repeats(const QpsscaleGroup *group)
 	const QsCapacity *capacity = &group->target.capacity;
 
 	if (verdict_changed(group) || recommendations_changed(group) ||
-		saw_foreign_activity(group) || resolved_to_accepted(group) ||
-		acted_in_future(group))
+		saw_foreign_activity(group) || stands(group) || acted_in_future(group))
 		return false;
 	if (capacity->known &&
 		(before->capacity != decision->base ||
@@ -394,36 +404,55 @@ put_recommendations(StoreRows *rows, const QpsscaleGroup *group)
 }
 
 /* When it last grew, shrank and changed, as far as this cycle has seen. */
-static void
-put_times(StoreRows *rows, const QpsscaleGroup *group)
+typedef struct SeenTimes
+{
+	int64		up;
+	int64		down;
+	int64		any;
+} SeenTimes;
+
+static SeenTimes
+seen_times(const QpsscaleGroup *group)
 {
 	const QsCloudActivity *activity = &group->target.activity;
-	int64		up = QS_NEVER;
-	int64		down = QS_NEVER;
-	int64		any = QS_NEVER;
+	SeenTimes	seen = {QS_NEVER, QS_NEVER, QS_NEVER};
 
 	if (minds_the_cloud(group))
 	{
-		up = activity->last_scale_up_at;
-		down = activity->last_scale_down_at;
-		any = later(activity->last_any_at, later(up, down));
+		seen.up = activity->last_scale_up_at;
+		seen.down = activity->last_scale_down_at;
+		seen.any = later(activity->last_any_at, later(seen.up, seen.down));
 	}
 	if (qpsscale_changed_by_others(group) &&
 		group->policy.on_foreign_change != QS_FOREIGN_OVERRIDE)
-		any = later(any, qpsscale_unix_us(group->change.seen_at));
+		seen.any = later(seen.any, qpsscale_unix_us(group->change.seen_at));
 	if (resolved_to_accepted(group))
 	{
 		int64		at = qpsscale_unix_us(group->open.applied_by);
 
-		any = later(any, at);
+		seen.any = later(seen.any, at);
 		if (group->open.desired >= group->open.base)
-			up = later(up, at);
+			seen.up = later(seen.up, at);
 		else
-			down = later(down, at);
+			seen.down = later(seen.down, at);
 	}
-	store_put_unix_us(rows, up);
-	store_put_unix_us(rows, down);
-	store_put_unix_us(rows, any);
+	return seen;
+}
+
+static void
+put_times(StoreRows *rows, const QpsscaleGroup *group)
+{
+	SeenTimes	seen = seen_times(group);
+
+	store_put_unix_us(rows, seen.up);
+	store_put_unix_us(rows, seen.down);
+	store_put_unix_us(rows, seen.any);
+}
+
+TimestampTz
+qpsscale_store_last_action_at(const QpsscaleGroup *group)
+{
+	return Max(group->last_action_at, time_or_zero(seen_times(group).any));
 }
 
 /* Errors in a row: kept while an action is refused and not yet tried again. */
@@ -472,17 +501,6 @@ put_verdict(StoreRows *rows, const QpsscaleGroup *group)
 	store_put_int64(rows, group->version);
 	store_put_unix_us(rows, decision->blocked_until);
 	store_put_unix_us(rows, decision->cooldown_until);
-}
-
-/* It has done something, or found out what was done: no later verdict of
- * others makes up for that. */
-static bool
-stands(const QpsscaleGroup *group)
-{
-	return group->activity_id != 0 || group->by_hand != NULL ||
-		group->execution != NULL ||
-		group->open.resolved != group->open.status ||
-		qpsscale_changed_by_others(group);
 }
 
 /* One row of change_sql. */

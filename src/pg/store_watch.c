@@ -18,9 +18,10 @@
 /*
  * What the group is known to be set to is remembered with the version of the
  * policy under which it was seen; an operator's suspension without end stays.
- * Where an action of another evaluator was accepted after this one had read the
- * rows, what this one saw may be older: then it is not remembered, or the next
- * look would accuse somebody else of that action.
+ * Where another evaluator has recorded an action that this one does not know
+ * of, or where this one's reply may be older than an accepted action, what it
+ * saw is not remembered, or the next look would accuse somebody else of that
+ * action.
  *
  * An action whose answer was lost, but which was carried out, closes the
  * circuit as one that was answered does.  A circuit that is open for longer
@@ -33,9 +34,9 @@ static const char watch_sql[] =
 "  circuit_open_until = CASE WHEN w.landed THEN NULL"
 "   WHEN s.circuit_open_until > w.circuit_latest THEN w.circuit_latest"
 "   ELSE s.circuit_open_until END,"
-"  known_desired = CASE WHEN s.last_action_at > w.read_at AND NOT w.others"
+"  known_desired = CASE WHEN w.outdated OR s.last_action_at > w.last_action_at"
 "   THEN s.known_desired ELSE w.known_desired END,"
-"  known_version = CASE WHEN s.last_action_at > w.read_at AND NOT w.others"
+"  known_version = CASE WHEN w.outdated OR s.last_action_at > w.last_action_at"
 "   THEN s.known_version ELSE w.known_version END,"
 "  lost_desired = coalesce(w.lost_desired, s.lost_desired),"
 "  lost_at = CASE WHEN w.lost_desired IS NULL THEN s.lost_at ELSE w.at END,"
@@ -54,26 +55,27 @@ static const char watch_sql[] =
 " FROM (SELECT w.id, w.at, w.landed, w.circuit_latest, w.known_desired,"
 "   w.known_version, w.lost_desired, w.unfulfilled, w.fulfilled, w.counted,"
 "   w.since, w.probe_at, w.confirmed_up, w.confirmed_down,"
-"   w.confirmed_base, w.confirmed_at, w.read_at, w.others,"
+"   w.confirmed_base, w.confirmed_at, w.outdated,"
+"   coalesce(w.last_action_at, '-infinity') AS last_action_at,"
 "   CASE WHEN o.suspended AND o.suspended_direction = 'both'"
 "    AND o.suspended_until IS NULL THEN NULL ELSE w.pause END AS pause"
 "  FROM unnest($1::bigint[], $2::timestamptz[], $3::boolean[],"
 "   $4::timestamptz[], $5::integer[], $6::bigint[], $7::integer[],"
 "   $8::text[], $9::integer[], $10::integer[], $11::bigint[],"
 "   $12::timestamptz[], $13::timestamptz[], $14::bigint[], $15::bigint[],"
-"   $16::integer[], $17::timestamptz[], $18::timestamptz[], $19::boolean[])"
+"   $16::integer[], $17::timestamptz[], $18::boolean[], $19::timestamptz[])"
 "   AS w(id, at, landed, circuit_latest, known_desired, known_version,"
 "        lost_desired, pause, unfulfilled, fulfilled, counted, since,"
 "        probe_at, confirmed_up, confirmed_down, confirmed_base,"
-"        confirmed_at, read_at, others)"
+"        confirmed_at, outdated, last_action_at)"
 "  JOIN qpsscale.state o ON o.resource_group_id = w.id) w"
 " WHERE s.resource_group_id = w.id";
 
 static StorePlan watch_plan = {watch_sql, 19,
 	{INT8OID, TIMESTAMPTZOID, BOOLOID, TIMESTAMPTZOID, INT4OID, INT8OID,
 		INT4OID, TEXTOID, INT4OID, INT4OID, INT8OID, TIMESTAMPTZOID,
-TIMESTAMPTZOID, INT8OID, INT8OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-BOOLOID}, NULL};
+TIMESTAMPTZOID, INT8OID, INT8OID, INT4OID, TIMESTAMPTZOID, BOOLOID,
+TIMESTAMPTZOID}, NULL};
 
 /* An answer was lost, but the cloud did it. */
 static bool
@@ -102,6 +104,16 @@ known_desired(const QpsscaleGroup *group)
 		return group->watch.known_version == group->version ?
 			group->watch.known_desired : QS_UNKNOWN;
 	return capacity->desired >= 0 ? capacity->desired : QS_UNKNOWN;
+}
+
+/* The reply does not show the accepted action, and need not. */
+static bool
+is_outdated(const QpsscaleGroup *group)
+{
+	return group->open.status == ACTIVITY_ACCEPTED &&
+		group->open.resolved == ACTIVITY_ACCEPTED &&
+		group->target.capacity.known &&
+		group->target.capacity.desired != group->open.desired;
 }
 
 /* A call that may have been made, and that the cloud did not show in time. */
@@ -220,8 +232,8 @@ qpsscale_store_watch(StoreBatch *batch)
 								group->change.from, group->change.to) : NULL);
 		put_stock_out(&rows, &stock_out);
 		put_confirmations(&rows, &group->decision.confirmations);
-		store_put_time(&rows, group->read_at);
-		store_put_bool(&rows, qpsscale_changed_by_others(group));
+		store_put_bool(&rows, is_outdated(group));
+		store_put_time(&rows, qpsscale_store_last_action_at(group));
 	}
 	(void) store_rows_run(&rows);
 }

@@ -114,8 +114,8 @@ intend_substep(void *argument)
 		batch->groups[i]->outcome = ACTIVITY_ABSENT;
 		batch->groups[i]->open.settled = false;
 	}
-	qpsscale_store_resolved(batch);
 	qpsscale_store_claim(batch);
+	qpsscale_store_resolved(batch);
 	qpsscale_store_activities(batch);
 	qpsscale_store_repeated(batch);
 	qpsscale_store_changed(batch);

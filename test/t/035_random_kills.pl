@@ -315,7 +315,15 @@ is( $node->safe_psql('postgres',
 		"SELECT string_agg(resource_group_id || ': '"
 		  . " || (explanation -> 'foreign_change')::text, ', ')"
 		  . " FROM qpsscale.evaluations WHERE explanation ? 'foreign_change'"),
-	'', 'nobody else is accused of what we did');
+	'', 'nobody else is accused of what we did')
+  or diag($node->safe_psql('postgres', <<'SQL'));
+SELECT a.resource_group_id, a.requested_at, a.eval_capacity, a.desired_capacity,
+	a.status, a.accepted_at, a.finished_at, a.error_message
+FROM qpsscale.activities a
+WHERE a.resource_group_id IN (SELECT e.resource_group_id FROM qpsscale.evaluations e
+	WHERE e.explanation ? 'foreign_change')
+ORDER BY a.id
+SQL
 look();
 my %now = map { ($_ => 1) } split /\n/,
   ask('SELECT id, activity_key, desired_capacity FROM qpsscale.activities');

@@ -102,5 +102,28 @@ is( $node->safe_psql('postgres',
 		  . " WHERE resource_group_id = $api AND explanation ? 'foreign_change'"),
 	'0', 'nobody is accused of it');
 
+# An action whose answer was lost is found to have been carried out by a look
+# that is itself the first to record it: it remembers what it saw, and records
+# all of it or nothing.
+my $lost = add_group($node, $cloud, 'lost', desired => 4, max => 20,
+	boot_delay => 30, general_cooldown_seconds => 600);
+$cloud->set_traffic('alb-lost', { kind => 'constant', qps => 300 });
+$cloud->fault({ kind => 'lost_reply', times => 1,
+		match => { action => 'ModifyScalingGroup' } });
+evaluate($node, $lost);
+is(activities($node, $lost), 'unknown 6', 'nobody knows what became of an action');
+$holder = $node->background_psql('postgres');
+$holder->query_safe('BEGIN');
+$holder->query_safe("SELECT FROM qpsscale.state WHERE resource_group_id = $lost FOR UPDATE");
+is(evaluate($node, $lost)->{reason}, 'row_locked', 'somebody holds its state');
+is(activities($node, $lost), 'unknown 6',
+	'an outcome whose cooldown cannot be recorded is not recorded either');
+$holder->quit;
+evaluate($node, $lost);
+is(activities($node, $lost), 'accepted 6', 'it was carried out');
+is( $node->safe_psql('postgres',
+		"SELECT known_desired FROM qpsscale.state WHERE resource_group_id = $lost"),
+	'6', 'and what was seen is what is known');
+
 $node->stop;
 done_testing();
