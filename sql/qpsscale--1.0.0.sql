@@ -4257,6 +4257,30 @@ $$;
 COMMENT ON FUNCTION qpsscale.http_health(jsonb) IS
 	'GET /health: status healthy, degraded or unhealthy, in the words of the second original';
 
+/* One sentence that stands by itself, then what the explanation says. */
+CREATE FUNCTION qpsscale.decision_reason(d qpsscale.decisions)
+RETURNS text
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN CASE d.action
+		WHEN 'scale_up' THEN pg_catalog.format(
+			'Scaling up from %s to %s instances. ',
+			d.current_instances, d.desired_instances)
+		WHEN 'scale_down' THEN pg_catalog.format(
+			'Scaling down from %s to %s instances. ',
+			d.current_instances, d.desired_instances)
+		ELSE CASE WHEN d.current_instances IS NULL
+			THEN 'No scaling: the number of instances is not known. '
+			ELSE pg_catalog.format('No scaling: %s instances stay. ',
+								   d.current_instances) END
+		END || (d.explanation ->> 'summary');
+END
+$$;
+COMMENT ON FUNCTION qpsscale.decision_reason(qpsscale.decisions) IS
+	'why a decision is as it is, in words';
+
 /* Without a forecast the second original said 0.5, and so does this. */
 CREATE FUNCTION qpsscale.decision_answer(d qpsscale.decisions)
 RETURNS json
@@ -4275,7 +4299,7 @@ BEGIN
 			ELSE 'noaction' END,
 		'current_instances', d.current_instances,
 		'target_instances', d.desired_instances,
-		'reason', d.explanation ->> 'summary',
+		'reason', qpsscale.decision_reason(d),
 		'estimated_cost', d.estimated_hourly_cost,
 		'confidence', COALESCE(d.confidence, 0.5),
 		'created_at', d.decided_at,
@@ -4300,6 +4324,7 @@ CREATE FUNCTION qpsscale.http_decide(request jsonb)
 RETURNS json
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
 AS $$
 DECLARE
 	asked CONSTANT jsonb := qpsscale.requested_object(request);
@@ -4320,6 +4345,23 @@ BEGIN
 	d := @extschema@.qpsscale_decide(the_group,
 		COALESCE((asked ->> 'use_prediction')::boolean, false),
 		NULLIF(asked -> 'overrides', 'null'));
+	-- as the second original: but for a cooldown after an action only, where
+	-- one more is wanted; a what-if is answered anyway
+	IF (d.explanation ->> 'blocker') ~ '^(cooldown_|rate_limited$)'
+		AND d.overrides IS NULL THEN
+		RAISE EXCEPTION 'Resource is in cooldown period'
+			USING ERRCODE = 'QS006',
+				  DETAIL = pg_catalog.json_build_object(
+					'resource_id', asked -> 'resource_id',
+					'reason_code', d.reason,
+					'wanted', d.explanation -> 'wanted',
+					'current_instances', d.current_instances,
+					'retry_at', d.explanation -> 'blocked_until',
+					'retry_after_seconds', pg_catalog.ceil(EXTRACT(epoch FROM
+						(d.explanation ->> 'blocked_until')::timestamptz
+						- pg_catalog.clock_timestamp())))::text,
+				  HINT = 'Nothing was recorded. Decide again when it is over.';
+	END IF;
 	RETURN qpsscale.decision_answer(d);
 END
 $$;
@@ -4681,6 +4723,7 @@ FROM (VALUES
 	('FUNCTION qpsscale.requested_integer(jsonb, text, integer)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.requested_group(jsonb)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.decision_answer(qpsscale.decisions)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.decision_reason(qpsscale.decisions)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.http_decide(jsonb)', 'operator', 'EXECUTE'),
 	('FUNCTION qpsscale.http_execute(jsonb)', 'operator', 'EXECUTE'),
 	('FUNCTION qpsscale.http_history(jsonb)', 'reader', 'EXECUTE'),

@@ -101,6 +101,22 @@ refuse(QpsscaleGroup *group, int sqlstate, const char *message,
 	return true;
 }
 
+/* What time alone ends; all else is a state that somebody must change. */
+static int
+blocker_sqlstate(QsReason blocker)
+{
+	switch (blocker)
+	{
+		case QS_REASON_COOLDOWN_GENERAL:
+		case QS_REASON_COOLDOWN_SCALE_UP:
+		case QS_REASON_COOLDOWN_SCALE_DOWN:
+		case QS_REASON_RATE_LIMITED:
+			return QPSSCALE_ERRCODE_TOO_SOON;
+		default:
+			return ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+	}
+}
+
 static char *
 decide_again(const QpsscaleGroup *group)
 {
@@ -163,7 +179,7 @@ world_refused(QpsscaleGroup *group)
 							   decision->base, execution->current),
 					  decide_again(group));
 	if (decision->blocker != QS_REASON_COUNT)
-		return refuse(group, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+		return refuse(group, blocker_sqlstate(decision->blocker),
 					  psprintf("resource group \"%s\" was not changed: %s",
 							   group->name, qs_reason_name(decision->blocker)),
 					  qs_reason_explanation(decision->blocker));
