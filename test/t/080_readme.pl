@@ -89,6 +89,40 @@ CREATE TABLE legacy.resource_groups (
 	last_validated_at timestamptz, created_at timestamptz, updated_at timestamptz);
 INSERT INTO legacy.resource_groups (id, alb_id, asg_id, region, target_qps, dry_run, enabled)
 VALUES (42, 'alb-old', 'scg-old', 'ap-southeast-1', 80, false, true);
+CREATE TABLE legacy.activities (
+	id bigserial PRIMARY KEY, resource_group_id bigint, activity_key text UNIQUE,
+	requested_at timestamptz, action text, delta integer,
+	desired_capacity integer, status text, response jsonb, error_message text,
+	eval_qps double precision, eval_capacity integer,
+	target_qps double precision, created_at timestamptz);
+INSERT INTO legacy.activities (resource_group_id, activity_key, requested_at, action, delta,
+	desired_capacity, status, response, error_message, eval_qps, eval_capacity, target_qps, created_at)
+VALUES (42, 'a', now() - interval '2 h', 'scale_up', 2, 5, 'Successful', '{"RequestId": "x"}', NULL, 390, 3, 80, now()),
+	(42, 'b', now() - interval '1 h', 'scale_down', -1, 4, 'failed', NULL, 'no', 300, 5, 80, now()),
+	(42, 'c', now(), 'none', 0, 5, 'skipped', NULL, NULL, 400, 5, 80, now());
+CREATE TABLE legacy.errors (
+	id bigserial PRIMARY KEY, resource_group_id bigint, source text, message text,
+	context jsonb, occurred_at timestamptz);
+INSERT INTO legacy.errors (resource_group_id, source, message, context, occurred_at)
+VALUES (42, 'metrics', 'timed out', '{"attempt": 3}', now()), (NULL, 'database', 'gone', NULL, now());
+CREATE SCHEMA scaler;
+CREATE TABLE scaler.resources (
+	id uuid PRIMARY KEY, name text NOT NULL, resource_type text NOT NULL,
+	cloud_provider text NOT NULL, min_instances integer, max_instances integer,
+	current_instances integer, target_cpu double precision,
+	target_memory double precision, cooldown_period integer,
+	created_at timestamptz);
+INSERT INTO scaler.resources VALUES
+	('5f2e7a51-7d0b-4c35-9c8e-0d7d5e1c0001', 'web-fleet', 'ec2', 'aws', 2, 12, 4, 70, 80, 300, '2024-05-01'),
+	('5f2e7a51-7d0b-4c35-9c8e-0d7d5e1c0002', 'team/api', 'kubernetes', 'kubernetes', 1, 30, 3, 65, 75, 120, '2024-05-02'),
+	('5f2e7a51-7d0b-4c35-9c8e-0d7d5e1c0003', 'mailer', 'kubernetes', 'k8s', 1, 5, 1, 80, 80, 60, '2024-05-03');
+CREATE TABLE scaler.scaling_events (
+	id uuid PRIMARY KEY, resource_id uuid, decision_id uuid, action text,
+	previous_instances integer, new_instances integer, success boolean,
+	error_message text, execution_time_ms bigint, created_at timestamptz);
+INSERT INTO scaler.scaling_events VALUES
+	(gen_random_uuid(), '5f2e7a51-7d0b-4c35-9c8e-0d7d5e1c0001', '5f2e7a51-7d0b-4c35-9c8e-0d7d5e1c0009', 'ScaleUp', 2, 4, true, NULL, 412, now()),
+	(gen_random_uuid(), '5f2e7a51-7d0b-4c35-9c8e-0d7d5e1c0002', gen_random_uuid(), 'ScaleDown', 5, 3, false, 'timeout', 30000, now());
 SQL
 	return;
 }
@@ -316,6 +350,37 @@ my @promises = (
 		qr/SET dry_run = l.dry_run/ => sub {
 			is(sql("SELECT dry_run FROM qpsscale.resource_groups WHERE id = 42"),
 				'f', 'and go live as they were');
+		}
+	],
+	[
+		qr/FROM legacy.activities WHERE/ => sub {
+			is(sql("SELECT string_agg(concat_ws(' ', status, action, eval_capacity, desired_capacity), ', ' ORDER BY id)"
+				  . " FROM qpsscale.activities WHERE resource_group_id = 42 AND reason = 'imported'"),
+				'successful scale_up 3 5, failed scale_down 5 4', 'its history comes along');
+			is(sql("SELECT count(*) FROM qpsscale.errors WHERE message IN ('timed out', 'gone')"),
+				2, 'and its errors');
+		}
+	],
+	[
+		qr/FROM scaler.resources;\n\nINSERT/ => sub {
+			is(sql("SELECT string_agg(concat_ws(' ', right(uuid::text, 1), name, provider, kind, min_instances, max_instances,"
+				  . " target_cpu, target_memory, general_cooldown_seconds, enabled, dry_run), ', ' ORDER BY uuid)"
+				  . " FROM qpsscale.resource_groups WHERE uuid IN (SELECT id FROM scaler.resources)"),
+				'1 web-fleet aws 2 12 70 80 300 f t, 2 team/api kubernetes Deployment 1 30 65 75 120 f t,'
+				  . ' 3 default/mailer kubernetes Deployment 1 5 80 80 60 f t',
+				'groups of the second system come over, disabled and in dry run');
+			my $history = decode_json(sql(
+				"SELECT qpsscale.http_history('{\"resource_id\": \"5f2e7a51-7d0b-4c35-9c8e-0d7d5e1c0001\"}')"));
+			is_deeply([ map { [ @$_{qw(action previous_instances new_instances success execution_time_ms decision_id)} ] }
+					  @{ $history->{events} } ],
+				[ [ 'ScaleUp', 2, 4, JSON::PP::true, 412, '5f2e7a51-7d0b-4c35-9c8e-0d7d5e1c0009' ] ],
+				'and are asked for by the ids they had');
+		}
+	],
+	[
+		qr/AND g.last_validated_at IS NOT NULL/ => sub {
+			is(sql("SELECT count(*) FROM qpsscale.resource_groups g JOIN scaler.resources r ON r.id = g.uuid WHERE g.enabled"),
+				0, 'what did not pass stays disabled');
 		}
 	]);
 
