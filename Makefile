@@ -100,7 +100,12 @@ ifeq ($(strip $(ISOLATION)),)
 undefine ISOLATION
 endif
 
-EXTRA_CLEAN = $(WORKER).so $(WORKER_OBJS) \
+# qpsscale-httpd: a program beside the server, built where its libraries are.
+HTTPD = qpsscale-httpd
+HTTPD_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/httpd/*.c)))
+HTTPD_LIBS = -lmicrohttpd -lpq -ljansson
+
+EXTRA_CLEAN = $(WORKER).so $(WORKER_OBJS) $(HTTPD) $(HTTPD_OBJS) \
 	$(addprefix test/isolation/,results output_iso regression.diffs regression.out)
 
 # Inlining into compiled queries gains a control loop nothing, and would refer
@@ -125,10 +130,17 @@ endif
 
 include $(PGXS)
 
+LIBPQ_CPPFLAGS := -I$(shell $(PG_CONFIG) --includedir)
+HTTPD_MISSING := $(strip $(shell printf '\043if !__has_include(<%s>)\n%s\n\043endif\n' \
+	microhttpd.h libmicrohttpd-dev libpq-fe.h libpq-dev \
+	| $(or $(CC),cc) $(CPPFLAGS) $(LIBPQ_CPPFLAGS) -E -P -x c - 2>/dev/null))
+
 # PGXS knows no headers: any of them may matter to any object.
-HEADERS_OF_OURS = $(sort $(wildcard src/*/*.h))
-SOURCES_OF_OURS = $(sort $(wildcard src/*/*.c))
+HEADERS_OF_OURS = $(sort $(filter-out src/httpd/%,$(wildcard src/*/*.h)))
+SOURCES_OF_OURS = $(sort $(filter-out src/httpd/%,$(wildcard src/*/*.c)))
 $(OBJS) $(WORKER_OBJS): $(HEADERS_OF_OURS)
+$(HTTPD_OBJS): $(wildcard src/httpd/*.h)
+src/httpd/assets.o: $(wildcard src/httpd/assets/*)
 
 # The same stamp in both libraries, taken from all sources, tells a worker that
 # it was started by a server that still runs another build.
@@ -150,5 +162,30 @@ install-worker: $(WORKER)$(DLSUFFIX) installdirs
 uninstall: uninstall-worker
 uninstall-worker:
 	rm -f '$(DESTDIR)$(pkglibdir)/$(WORKER)$(DLSUFFIX)'
+
+# Neither the extension nor its installation fails for want of the program.
+ifeq ($(HTTPD_MISSING),)
+all: $(HTTPD)
+install: install-httpd
+else
+all: httpd-missing
+endif
+
+.PHONY: httpd-missing
+httpd-missing:
+	@echo '$(HTTPD) is not built; for it: apt-get install $(HTTPD_MISSING)'
+
+$(HTTPD_OBJS): override CPPFLAGS := $(LIBPQ_CPPFLAGS) $(CPPFLAGS)
+$(HTTPD): $(HTTPD_OBJS)
+	$(CC) $(CFLAGS) -o $@ $(HTTPD_OBJS) $(LDFLAGS) $(HTTPD_LIBS)
+
+.PHONY: install-httpd uninstall-httpd
+install-httpd: $(HTTPD) installdirs
+	$(MKDIR_P) '$(DESTDIR)$(bindir)'
+	$(INSTALL_PROGRAM) $(HTTPD) '$(DESTDIR)$(bindir)/$(HTTPD)'
+
+uninstall: uninstall-httpd
+uninstall-httpd:
+	rm -f '$(DESTDIR)$(bindir)/$(HTTPD)'
 
 endif

@@ -3,7 +3,6 @@
  *		Who is connected, and for how long they may keep us waiting.
  *-------------------------------------------------------------------------
  */
-#define _GNU_SOURCE
 #include "clients.h"
 
 #include "pool.h"

@@ -44,6 +44,7 @@ typedef struct Exchange
 	struct MHD_Connection *connection;
 	const Route *route;
 	ExchangeState state;
+	int			retry_after;	/* seconds, with 429 and 503; 0 = a second */
 	bool		keep_alive;
 	char	   *body;
 	size_t		body_length;
@@ -89,8 +90,14 @@ send_response(const Exchange *exchange, int status,
 		(void) add_header(response, "WWW-Authenticate",
 						  "Bearer realm=\"qpsscale\"");
 	if (status == 503 || status == 429)
-		(void) add_header(response, "Retry-After", "1");
-	if (exchange == NULL || !exchange->keep_alive)
+	{
+		char		seconds[16];
+
+		snprintf(seconds, sizeof(seconds), "%d", exchange->retry_after > 0 ?
+				 exchange->retry_after : 1);
+		(void) add_header(response, "Retry-After", seconds);
+	}
+	if (!exchange->keep_alive)
 		(void) add_header(response, "Connection", "close");
 	result = MHD_queue_response(exchange->connection, (unsigned) status,
 								response);
@@ -393,8 +400,12 @@ take_answer(Exchange *exchange, const PGresult *result)
 {
 	if (PQresultStatus(result) != PGRES_TUPLES_OK)
 	{
+		Problem		problem = problem_of(result);
+
 		exchange->content_type = problem_type;
-		exchange->answer = problem_of(result, &exchange->status);
+		exchange->status = problem.status;
+		exchange->retry_after = problem.retry_after;
+		exchange->answer = problem.body;
 		return;
 	}
 	exchange->content_type = exchange->route->content_type;
@@ -465,8 +476,9 @@ perform(Exchange *exchange)
 			return answer_ready(exchange);
 		case ROUTE_ASSET:
 			return send_response(exchange, 200,
-								 MHD_create_response_from_buffer(*exchange->route->data_length,
-																 (void *) *exchange->route->data,
+								 MHD_create_response_from_buffer(exchange->route->end -
+																 exchange->route->start,
+																 (void *) exchange->route->start,
 																 MHD_RESPMEM_PERSISTENT),
 								 exchange->route->content_type);
 		case ROUTE_CALL:

@@ -8,7 +8,6 @@
  * here restarts nobody's database.
  *-------------------------------------------------------------------------
  */
-#define _GNU_SOURCE
 #include "clients.h"
 #include "exchange.h"
 #include "pool.h"
@@ -35,7 +34,7 @@ static const int signal_tag = 0;
 
 static bool stopping = false;
 
-static void
+static void __attribute__((format(printf, 2, 0)))
 log_mhd(void *cls, const char *fmt, va_list args)
 {
 	char		line[512];

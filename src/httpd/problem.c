@@ -73,9 +73,11 @@ static const StateStatus states[] = {
 	{"53", 503},
 	{"57", 503},
 	{"25006", 503},				/* a standby */
-	{"QSX01", 410},				/* the decision has expired */
-	{"QSX02", 409},				/* capacity or policy has moved */
-	{"QSX03", 409},				/* waits for nothing: not to be executed */
+	{"QS003", 410},				/* the decision has expired */
+	{"QS004", 409},				/* capacity or policy has moved */
+	{"QS005", 409},				/* waits for nothing: not to be executed */
+	{"QS006", 429},				/* a cooldown, a rate */
+	{"QS007", 500},				/* the cloud refused; the answer is there */
 };
 
 static int
@@ -97,14 +99,13 @@ add_text(json_t *body, const char *name, const char *text)
 		(void) json_object_set_new(body, name, json_string(text));
 }
 
-char *
-problem_body(int status, const char *detail, const char *hint,
-			 const char *sqlstate)
+static json_t *
+new_problem(int status, const char *detail, const char *hint,
+			const char *sqlstate)
 {
 	json_t	   *body = json_pack("{s:s, s:s, s:i}", "type", "about:blank",
 								 "title", status_title(status), "status",
 								 status);
-	char	   *text;
 
 	if (body == NULL)
 		return NULL;
@@ -112,30 +113,76 @@ problem_body(int status, const char *detail, const char *hint,
 	add_text(body, "error", detail);
 	add_text(body, "hint", hint);
 	add_text(body, "sqlstate", sqlstate);
-	text = json_dumps(body, JSON_COMPACT);
+	return body;
+}
+
+static char *
+as_text(json_t *body)
+{
+	char	   *text = json_dumps(body, JSON_COMPACT);
+
 	json_decref(body);
 	return text;
 }
 
 char *
-problem_of(const PGresult *result, int *status)
+problem_body(int status, const char *detail, const char *hint,
+			 const char *sqlstate)
 {
+	return as_text(new_problem(status, detail, hint, sqlstate));
+}
+
+/*
+ * The members that the functions of the database want to be told beside the
+ * standard ones, which they put into DETAIL.
+ */
+static json_t *
+members_of(const PGresult *result)
+{
+	const char *detail = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
+
+	return detail == NULL ? NULL : json_loads(detail, 0, NULL);
+}
+
+static int
+retry_after_of(int status, const json_t *members)
+{
+	json_int_t	seconds =
+		json_integer_value(json_object_get(members, "retry_after_seconds"));
+
+	if (status != 429 && status != 503)
+		return 0;
+	return seconds < 1 ? 1 : seconds > 86400 ? 86400 : (int) seconds;
+}
+
+Problem
+problem_of(const PGresult *result)
+{
+	Problem		problem;
 	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
 	const char *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
+	json_t	   *body;
+	json_t	   *members = NULL;
 
 	if (sqlstate == NULL)
 		sqlstate = "58000";
-	*status = status_of(sqlstate);
-	if (*status >= 500)
+	problem.status = status_of(sqlstate);
+	if (strcmp(sqlstate, "QS006") == 0 || strcmp(sqlstate, "QS007") == 0)
+		members = members_of(result);
+	else if (problem.status >= 500)
 	{
 		log_line(LOG_LEVEL_ERROR, "database: %s: %s", sqlstate,
 				 message == NULL ? "no message" : message);
-		return problem_body(*status, *status == 504 ?
-							"the database took too long" :
-							"the database could not answer",
-							"The log of qpsscale-httpd and the server's say more.",
-							sqlstate);
+		message = problem.status == 504 ? "the database took too long" :
+			"the database could not answer";
+		hint = "The log of qpsscale-httpd and the server's say more.";
 	}
-	return problem_body(*status, message, hint, sqlstate);
+	problem.retry_after = retry_after_of(problem.status, members);
+	body = new_problem(problem.status, message, hint, sqlstate);
+	if (json_is_object(members))
+		(void) json_object_update_missing(body, members);
+	json_decref(members);
+	problem.body = as_text(body);
+	return problem;
 }

@@ -15,11 +15,18 @@
 extern char *problem_body(int status, const char *detail, const char *hint,
 						  const char *sqlstate);
 
+typedef struct Problem
+{
+	int			status;
+	int			retry_after;	/* seconds; 0 = nothing is said of it */
+	char	   *body;			/* NULL when out of memory */
+} Problem;
+
 /*
- * Of an error of the database: sets *status.  Message and hint of what the
- * client can mend are passed on, anything else stays in the log.
+ * Of an error of the database.  Message and hint of what the client can mend,
+ * or of what the cloud said, are passed on; anything else stays in the log.
  */
-extern char *problem_of(const PGresult *result, int *status);
+extern Problem problem_of(const PGresult *result);
 
 extern const char *status_title(int status);
 

@@ -5,6 +5,8 @@
  */
 #include "routes.h"
 
+#include "assets.h"
+
 #include <string.h>
 
 static const char json_type[] = "application/json";
@@ -17,6 +19,11 @@ static const char *const history_parameters[] = {
 
 const char	health_statement[] =
 "SELECT qpsscale.http_health($1::pg_catalog.jsonb)";
+
+#define ASSET_ROUTE(name, path, file, type) \
+	{"GET", path, ROUTE_ASSET, .content_type = type, \
+		.parameters = no_parameters, .start = asset_##name##_start, \
+	.end = asset_##name##_end},
 
 static const Route routes[] = {
 	{"GET", "/health", ROUTE_HEALTH, .content_type = json_type,
@@ -38,6 +45,7 @@ static const Route routes[] = {
 	{"GET", "/metrics", ROUTE_CALL,
 		"SELECT qpsscale.http_metrics($1::pg_catalog.jsonb)", true,
 	metrics_type, no_parameters},
+	ASSETS(ASSET_ROUTE)
 };
 
 #define N_ROUTES	(sizeof(routes) / sizeof(routes[0]))

@@ -25,8 +25,8 @@ typedef struct Route
 	bool		read_only;
 	const char *content_type;
 	const char *const *parameters;	/* of the query, NULL at the end */
-	const char *const *data;	/* of ROUTE_ASSET */
-	const unsigned *data_length;
+	const char *start;			/* of ROUTE_ASSET: its bytes */
+	const char *end;
 } Route;
 
 /* NULL if there is none; *allowed is then the method that the path has, NULL
