@@ -4690,6 +4690,7 @@ FROM (VALUES
 	('FUNCTION qpsscale.stat_worker_rows()', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.grant_as_admin(name, text)', 'admin', 'EXECUTE'),
 	('FUNCTION qpsscale.accounts(bigint, name, text, text)', 'worker', 'EXECUTE'),
+	('FUNCTION qpsscale.evaluator_runs(integer, timestamptz)', 'operator', 'EXECUTE'),
 	('FUNCTION qpsscale.evaluator_runs(integer, timestamptz)', 'worker', 'EXECUTE'),
 	('FUNCTION qpsscale.fdw_validator(text[], oid)', 'nobody', ''),
 	('FUNCTION qpsscale.own_state_write()', 'nobody', ''),

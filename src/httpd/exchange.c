@@ -289,7 +289,7 @@ answer_health(Exchange *exchange)
 	health_wanted = true;
 	if (health_answer == NULL || age_ms > HEALTH_OLD_MS)
 		return send_text(exchange, 503,
-						 strdup("{\"status\":\"unavailable\",\"detail\":\"the database cannot be reached\"}"),
+						 strdup("{\"status\":\"unhealthy\",\"service\":\"scaler\",\"detail\":\"the database cannot be reached\"}"),
 						 "application/json");
 	return send_text(exchange, health_status, strdup(health_answer),
 					 "application/json");
@@ -325,7 +325,8 @@ health_done(Call *call, const PGresult *result, const char *problem)
 	health_at_ms = clock_ms();
 	answer = json_loads(PQgetvalue(result, 0, 0), 0, NULL);
 	status = json_string_value(json_object_get(answer, "status"));
-	health_status = status != NULL && strcmp(status, "ok") == 0 ? 200 : 503;
+	health_status = status != NULL && strcmp(status, "unhealthy") != 0 ?
+		200 : 503;
 	json_decref(answer);
 }
 

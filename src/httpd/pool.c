@@ -23,9 +23,11 @@
 #define CALL_TIMEOUT_MS		10000	/* the server's own ends after 5 s */
 #define LONGEST_PAUSE_MS	10000
 
+/* The role first: that the token was used is written, now and then, even where
+ * the call itself only reads. */
 static const char take_role[] =
-"SELECT pg_catalog.set_config('transaction_read_only', $3, true),"
-" pg_catalog.set_config('role', qpsscale.token_role($1, $2), true)";
+"SELECT pg_catalog.set_config('role', qpsscale.token_role($1, $2), true),"
+" pg_catalog.set_config('transaction_read_only', $3, true)";
 
 typedef enum LinkState
 {

@@ -73,6 +73,9 @@ static const StateStatus states[] = {
 	{"53", 503},
 	{"57", 503},
 	{"25006", 503},				/* a standby */
+	{"0A000", 409},				/* a what-if is not executed */
+	{"QS001", 503},				/* no worker was free */
+	{"QS002", 504},				/* what became of it is not known yet */
 	{"QS003", 410},				/* the decision has expired */
 	{"QS004", 409},				/* capacity or policy has moved */
 	{"QS005", 409},				/* waits for nothing: not to be executed */
@@ -168,7 +171,7 @@ problem_of(const PGresult *result)
 	if (sqlstate == NULL)
 		sqlstate = "58000";
 	problem.status = status_of(sqlstate);
-	if (strcmp(sqlstate, "QS006") == 0 || strcmp(sqlstate, "QS007") == 0)
+	if (strncmp(sqlstate, "QS", 2) == 0)
 		members = members_of(result);
 	else if (problem.status >= 500)
 	{
