@@ -4533,6 +4533,682 @@ COMMENT ON FUNCTION qpsscale.http_metrics(jsonb) IS
 	'GET /metrics: Prometheus'' text format';
 
 ------------------------------------------------------------------------------
+-- REST: what the pages of the dashboard show
+------------------------------------------------------------------------------
+
+/*
+ * Bounded by construction, whatever the history holds: at most 1,000 rows of a
+ * list, 600 points of a series (from at most 50,000 rows), 1,000 characters of
+ * a text that others wrote.
+ */
+
+/* A time as a URL has it: seconds since 1970, or what timestamptz reads. */
+CREATE FUNCTION qpsscale.requested_time(request jsonb, member text,
+										otherwise timestamptz)
+RETURNS timestamptz
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	value CONSTANT text := request ->> member;
+BEGIN
+	IF value IS NULL THEN
+		RETURN otherwise;
+	END IF;
+	IF value ~ '^[0-9]{1,10}(\.[0-9]{1,6})?$' THEN
+		RETURN pg_catalog.to_timestamp(value::double precision);
+	END IF;
+	-- no words, of which "infinity" is one
+	IF value ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.]+([Zz]|[+-][0-9:]+)$' THEN
+		BEGIN
+			RETURN value::timestamptz;
+		EXCEPTION WHEN data_exception THEN
+			NULL;
+		END;
+	END IF;
+	RAISE EXCEPTION '"%" must be a time', member
+		USING ERRCODE = 'invalid_text_representation',
+			  HINT = 'For example 2026-01-31T12:00:00Z, or seconds since 1970.';
+END
+$$;
+COMMENT ON FUNCTION qpsscale.requested_time(jsonb, text, timestamptz) IS
+	'a time of a request';
+
+CREATE FUNCTION qpsscale.named_group(request jsonb)
+RETURNS bigint
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	found_id CONSTANT bigint :=
+		qpsscale.requested_group(qpsscale.requested_object(request));
+BEGIN
+	IF found_id IS NULL THEN
+		RAISE EXCEPTION '"resource_id" is missing'
+			USING ERRCODE = 'invalid_text_representation',
+				  HINT = 'It names a resource group, by UUID, id or name.';
+	END IF;
+	RETURN found_id;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.named_group(jsonb) IS
+	'the resource group that a request must name';
+
+CREATE FUNCTION qpsscale.requested_rows(request jsonb, otherwise integer)
+RETURNS integer
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	rows CONSTANT integer :=
+		qpsscale.requested_integer(request, 'limit', otherwise);
+BEGIN
+	IF rows < 1 THEN
+		RAISE EXCEPTION '"limit" must be from 1 to 1000'
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = pg_catalog.format('Without it %s rows are answered.',
+										   otherwise);
+	END IF;
+	RETURN LEAST(rows, 1000);
+END
+$$;
+COMMENT ON FUNCTION qpsscale.requested_rows(jsonb, integer) IS
+	'"limit" of a request';
+
+/* The row of a list that the next page goes on from. */
+CREATE FUNCTION qpsscale.requested_before(request jsonb)
+RETURNS bigint
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	value CONSTANT text := request ->> 'before_id';
+BEGIN
+	IF value IS NULL THEN
+		RETURN 9223372036854775807;
+	END IF;
+	IF value !~ '^[0-9]{1,18}$' THEN
+		RAISE EXCEPTION '"before_id" must be the number of a row'
+			USING ERRCODE = 'invalid_text_representation',
+				  HINT = 'It is "next" of the page before.';
+	END IF;
+	RETURN value::bigint;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.requested_before(jsonb) IS
+	'"before_id" of a request';
+
+/*
+ * What an explanation says of load and capacity.  Where requests do not drive
+ * the group, the proposal that wins does, or else the first.  What a share
+ * (of CPU, say) should be does not grow with the instances: per_instance is
+ * false then.
+ */
+CREATE FUNCTION qpsscale.seen_in(
+	explanation jsonb,
+	OUT load double precision, OUT target double precision, OUT driver text,
+	OUT per_instance boolean, OUT in_service integer, OUT desired integer,
+	OUT minimum integer, OUT maximum integer)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT
+		CASE WHEN i.inputs ? 'load'
+			THEN (i.inputs #>> '{load,mean_qps}')::double precision
+			ELSE (p.proposal ->> 'load')::double precision END,
+		(p.proposal ->> 'target')::double precision,
+		p.proposal ->> 'source',
+		i.inputs ? 'load' OR COALESCE((
+			SELECT s.signal ->> 'law' = 'average_value'
+			FROM pg_catalog.jsonb_array_elements(i.inputs -> 'signals')
+				AS s (signal)
+			WHERE s.signal -> 'name' = p.proposal -> 'source'), false),
+		(i.inputs #>> '{capacity,in_service}')::integer,
+		(i.inputs #>> '{capacity,desired}')::integer,
+		GREATEST((i.inputs #>> '{capacity,min}')::integer,
+				 (i.inputs #>> '{policy,min_instances}')::integer),
+		LEAST((i.inputs #>> '{capacity,max}')::integer,
+			  (i.inputs #>> '{policy,max_instances}')::integer)
+	FROM (SELECT explanation -> 'inputs') AS i (inputs)
+	LEFT JOIN LATERAL (
+		SELECT e.proposal
+		FROM pg_catalog.jsonb_array_elements(explanation -> 'proposals')
+			WITH ORDINALITY AS e (proposal, nr)
+		WHERE e.proposal ? 'target'
+		ORDER BY NOT i.inputs ? 'load' AND COALESCE(
+				e.proposal ->> 'source' = explanation ->> 'winner', false) DESC,
+			e.nr
+		LIMIT 1) AS p ON true;
+$$;
+COMMENT ON FUNCTION qpsscale.seen_in(jsonb) IS
+	'of an explanation: load, what one instance should take of it, and capacity';
+
+/*
+ * A row for each change of verdict, the one before the period, and what was
+ * seen last.
+ */
+CREATE FUNCTION qpsscale.seen_between(group_id bigint, since timestamptz,
+									  until timestamptz)
+RETURNS TABLE (at timestamptz, load double precision,
+			   target double precision, per_instance boolean,
+			   in_service integer, desired integer, minimum integer,
+			   maximum integer)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT GREATEST(e.evaluated_at, since), s.load, s.target,
+		s.per_instance, s.in_service, s.desired, s.minimum, s.maximum
+	FROM (SELECT r.evaluated_at, r.explanation
+		  FROM qpsscale.evaluations r
+		  WHERE r.resource_group_id = group_id
+			AND r.id >= COALESCE(
+				(SELECT f.id FROM qpsscale.evaluations f
+				 WHERE f.resource_group_id = group_id
+					AND f.evaluated_at <= since
+				 ORDER BY f.id DESC LIMIT 1), 0)
+			AND r.evaluated_at <= until
+		  ORDER BY r.id DESC
+		  LIMIT 50000) e,
+		qpsscale.seen_in(e.explanation) s
+	UNION ALL
+	SELECT LEAST(s.last_evaluated_at, until),
+		CASE WHEN g.target_qps IS NOT NULL THEN s.latest_qps ELSE l.load END,
+		l.target, l.per_instance, s.latest_in_service, s.latest_capacity,
+		GREATEST(s.latest_min, g.min_instances),
+		LEAST(s.latest_max, g.max_instances)
+	FROM qpsscale.state s
+	JOIN qpsscale.resource_groups g ON g.id = s.resource_group_id
+	LEFT JOIN qpsscale.evaluations e ON e.id = s.last_evaluation_id
+	LEFT JOIN LATERAL qpsscale.seen_in(e.explanation) l ON true
+	WHERE s.resource_group_id = group_id
+		AND s.last_evaluated_at > since AND s.last_evaluated_at <= until;
+$$;
+COMMENT ON FUNCTION qpsscale.seen_between(bigint, timestamptz, timestamptz) IS
+	'load and capacity of a group as evaluations recorded them';
+
+/*
+ * As arrays, one member per column, which is what charts want and a third of
+ * the bytes.  A point is a stretch of the period: the mean and the largest
+ * load in it, and the capacity at its end.
+ */
+CREATE FUNCTION qpsscale.series(group_id bigint, since timestamptz,
+								until timestamptz, points integer)
+RETURNS jsonb
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH seen AS (
+		SELECT v.*, pg_catalog.min(v.at) OVER () AS first_at
+		FROM qpsscale.seen_between(group_id, since, until) v
+	), stretch AS (
+		SELECT v.*,
+			pg_catalog.floor(points * EXTRACT(epoch FROM (v.at - v.first_at))
+				/ GREATEST(EXTRACT(epoch FROM (until - v.first_at)), 0.001)) AS nr
+		FROM seen v
+	), point AS (
+		SELECT pg_catalog.max(v.at) AS at,
+			pg_catalog.avg(v.load) AS load,
+			pg_catalog.max(v.load) AS peak,
+			(pg_catalog.array_agg(v.target ORDER BY v.at DESC))[1] AS target,
+			(pg_catalog.array_agg(v.per_instance ORDER BY v.at DESC))[1]
+				AS per_instance,
+			(pg_catalog.array_agg(v.in_service ORDER BY v.at DESC))[1] AS in_service,
+			(pg_catalog.array_agg(v.desired ORDER BY v.at DESC))[1] AS desired,
+			(pg_catalog.array_agg(v.minimum ORDER BY v.at DESC))[1] AS minimum,
+			(pg_catalog.array_agg(v.maximum ORDER BY v.at DESC))[1] AS maximum
+		FROM stretch v
+		GROUP BY v.nr
+	)
+	SELECT pg_catalog.jsonb_build_object(
+		'at', COALESCE(pg_catalog.jsonb_agg(pg_catalog.round(
+			EXTRACT(epoch FROM p.at), 3) ORDER BY p.at), '[]'),
+		'load', COALESCE(pg_catalog.jsonb_agg(
+			pg_catalog.round(p.load::numeric, 2) ORDER BY p.at), '[]'),
+		'peak', COALESCE(pg_catalog.jsonb_agg(
+			pg_catalog.round(p.peak::numeric, 2) ORDER BY p.at), '[]'),
+		'usable', COALESCE(pg_catalog.jsonb_agg(
+			pg_catalog.round((p.target * CASE WHEN p.per_instance
+				THEN COALESCE(p.in_service, p.desired) ELSE 1 END)::numeric, 2)
+			ORDER BY p.at), '[]'),
+		'in_service', COALESCE(pg_catalog.jsonb_agg(p.in_service ORDER BY p.at), '[]'),
+		'desired', COALESCE(pg_catalog.jsonb_agg(p.desired ORDER BY p.at), '[]'),
+		'minimum', COALESCE(pg_catalog.jsonb_agg(p.minimum ORDER BY p.at), '[]'),
+		'maximum', COALESCE(pg_catalog.jsonb_agg(p.maximum ORDER BY p.at), '[]'))
+	FROM point p;
+$$;
+COMMENT ON FUNCTION qpsscale.series(bigint, timestamptz, timestamptz, integer) IS
+	'load and capacity of a group for a chart: at most that many points';
+
+/* What a line of the list and the head of a group's page have in common. */
+CREATE FUNCTION qpsscale.group_card(g qpsscale.resource_groups, status text)
+RETURNS jsonb
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $$
+	SELECT pg_catalog.jsonb_build_object(
+		'resource_id', g.uuid,
+		'id', g.id,
+		'name', g.name,
+		'provider', g.provider,
+		'target', g.asg_id,
+		'owner', g.owner,
+		'yours', qpsscale.may_act(CURRENT_USER, g.owner),
+		'status', status,
+		'enabled', g.enabled,
+		'dry_run', g.dry_run,
+		'load', CASE WHEN g.target_qps IS NOT NULL THEN s.latest_qps
+			ELSE seen.load END,
+		'target_load', COALESCE(g.target_qps, seen.target),
+		'driver', CASE WHEN g.target_qps IS NOT NULL THEN 'qps'
+			ELSE seen.driver END,
+		'per_instance', g.target_qps IS NOT NULL OR seen.per_instance,
+		'in_service', s.latest_in_service,
+		'instances', s.latest_total,
+		'desired', s.latest_capacity,
+		'optimal', s.latest_optimal,
+		'minimum', GREATEST(s.latest_min, g.min_instances),
+		'maximum', LEAST(s.latest_max, g.max_instances),
+		'action', s.last_action,
+		'wanted', e.explanation -> 'wanted',
+		'reason', s.last_reason,
+		'blocker', s.last_blocker,
+		'blocked_until', s.blocked_until,
+		'summary', pg_catalog.left(e.explanation ->> 'summary', 1000),
+		'since', s.last_verdict_at,
+		'last_evaluated_at', s.last_evaluated_at,
+		'error', pg_catalog.left(s.last_error, 1000),
+		'suspended', CASE WHEN s.suspended AND (s.suspended_until IS NULL
+				OR s.suspended_until > pg_catalog.clock_timestamp())
+			THEN pg_catalog.jsonb_build_object(
+				'direction', s.suspended_direction,
+				'until', s.suspended_until,
+				'reason', pg_catalog.left(s.suspended_reason, 1000),
+				'by', s.suspended_by) END,
+		'held', CASE WHEN s.held_until > pg_catalog.clock_timestamp()
+			THEN pg_catalog.jsonb_build_object(
+				'instances', s.held_instances,
+				'until', s.held_until,
+				'reason', pg_catalog.left(s.held_reason, 1000),
+				'by', s.held_by) END,
+		'last_change', (
+			SELECT pg_catalog.jsonb_build_object('at', a.requested_at,
+				'action', a.action, 'from', a.eval_capacity,
+				'to', a.desired_capacity, 'status', a.status,
+				'reason', a.reason)
+			FROM qpsscale.activities a
+			WHERE a.resource_group_id = g.id
+			ORDER BY a.id DESC LIMIT 1))
+	FROM qpsscale.state s
+	LEFT JOIN qpsscale.evaluations e ON e.id = s.last_evaluation_id
+	LEFT JOIN LATERAL qpsscale.seen_in(e.explanation) seen ON true
+	WHERE s.resource_group_id = g.id;
+$$;
+COMMENT ON FUNCTION qpsscale.group_card(qpsscale.resource_groups, text) IS
+	'how a group is doing, for GET /groups';
+
+CREATE FUNCTION qpsscale.http_groups(request jsonb)
+RETURNS jsonb
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $$
+DECLARE
+	asked CONSTANT jsonb := qpsscale.requested_object(request);
+	rows CONSTANT integer := qpsscale.requested_rows(asked, 100);
+	after CONSTANT text := COALESCE(asked ->> 'after', '');
+	health CONSTANT jsonb := @extschema@.qpsscale_health();
+	until CONSTANT timestamptz := pg_catalog.clock_timestamp();
+	groups jsonb;
+	n integer;
+	last text;
+BEGIN
+	SELECT pg_catalog.jsonb_agg(
+			qpsscale.group_card(g, v.status) || pg_catalog.jsonb_build_object(
+				'spark', (SELECT pg_catalog.jsonb_build_object(
+						'at', s.series -> 'at', 'load', s.series -> 'load')
+					FROM qpsscale.series(g.id, until - interval '1 hour',
+										 until, 40) AS s (series)))
+			ORDER BY g.name),
+		pg_catalog.count(*), pg_catalog.max(g.name)
+	INTO groups, n, last
+	FROM (SELECT r.id, r.status FROM qpsscale.status r
+		  WHERE r.name > after
+		  ORDER BY r.name
+		  LIMIT rows) v
+	JOIN qpsscale.resource_groups g ON g.id = v.id;
+	RETURN pg_catalog.jsonb_build_object(
+		'groups', COALESCE(groups, '[]'),
+		'count', n,
+		'limit', rows,
+		'next', CASE WHEN n = rows THEN last END,
+		'health', health ->> 'status',
+		'totals', health -> 'groups',
+		'problems', health -> 'problems',
+		'role', CURRENT_USER,
+		'version', health ->> 'version',
+		'database', health ->> 'database',
+		'checked_at', until);
+END
+$$;
+COMMENT ON FUNCTION qpsscale.http_groups(jsonb) IS
+	'GET /groups?limit=&after=: how each group is doing, and what stops all of them';
+
+/* Newest first, of three kinds, each of which is bounded on its own. */
+CREATE FUNCTION qpsscale.timeline(group_id bigint, since timestamptz,
+								  until timestamptz)
+RETURNS jsonb
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $$
+	SELECT COALESCE(pg_catalog.jsonb_agg(t.entry ORDER BY t.at DESC, t.kind), '[]')
+	FROM (
+		SELECT a.requested_at AS at, 1 AS kind,
+			pg_catalog.jsonb_build_object('kind', 'activity', 'id', a.id,
+				'at', a.requested_at, 'action', a.action,
+				'from', a.eval_capacity, 'to', a.desired_capacity,
+				'status', a.status, 'reason', a.reason,
+				'by', a.requested_by, 'finished_at', a.finished_at,
+				'in_service_seconds', a.in_service_seconds,
+				'message', pg_catalog.left(a.error_message, 1000)) AS entry
+		FROM (SELECT * FROM qpsscale.activities r
+			  WHERE r.resource_group_id = timeline.group_id
+				AND r.requested_at >= timeline.since AND r.requested_at <= timeline.until
+			  ORDER BY r.id DESC LIMIT 200) a
+		UNION ALL
+		SELECT e.evaluated_at, 2,
+			pg_catalog.jsonb_build_object('kind', 'evaluation', 'id', e.id,
+				'at', e.evaluated_at, 'action', e.explanation -> 'wanted',
+				'from', e.explanation #> '{inputs,capacity,desired}',
+				'to', e.desired, 'status', CASE
+					WHEN e.blocker IS NOT NULL THEN 'held back'
+					WHEN e.dry_run THEN 'dry run' ELSE 'no change' END,
+				'reason', e.reason, 'dry_run', e.dry_run,
+				'message', pg_catalog.left(e.explanation ->> 'summary', 1000))
+		FROM (SELECT * FROM qpsscale.evaluations r
+			  WHERE r.resource_group_id = timeline.group_id
+				AND r.evaluated_at >= timeline.since AND r.evaluated_at <= timeline.until
+				-- what was done is an activity
+				AND r.action = 'none'
+			  ORDER BY r.id DESC LIMIT 200) e
+		UNION ALL
+		SELECT i.made_at, 0,
+			pg_catalog.jsonb_build_object('kind', 'operator', 'id', i.id,
+				'at', i.made_at, 'action', i.kind, 'to', i.desired_capacity,
+				'status', i.direction, 'by', i.made_by,
+				'until', i.until,
+				'message', pg_catalog.left(i.reason, 1000))
+		FROM (SELECT * FROM qpsscale.interventions r
+			  WHERE r.resource_group_id = timeline.group_id
+				AND r.made_at >= timeline.since AND r.made_at <= timeline.until
+			  ORDER BY r.id DESC LIMIT 100) i
+	) t;
+$$;
+COMMENT ON FUNCTION qpsscale.timeline(bigint, timestamptz, timestamptz) IS
+	'what was done to a group, what was held back and what operators did';
+
+CREATE FUNCTION qpsscale.http_group(request jsonb)
+RETURNS jsonb
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $$
+DECLARE
+	asked CONSTANT jsonb := qpsscale.requested_object(request);
+	the_group CONSTANT bigint := qpsscale.named_group(asked);
+	until CONSTANT timestamptz := qpsscale.requested_time(asked, 'until',
+		pg_catalog.clock_timestamp());
+	since CONSTANT timestamptz := qpsscale.requested_time(asked, 'since',
+		until - interval '1 hour');
+	card jsonb;
+	policy jsonb;
+BEGIN
+	IF since >= until OR until - since > interval '400 days' THEN
+		RAISE EXCEPTION '"since" must be before "until", and not by more than 400 days'
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'Without them the last hour is answered.';
+	END IF;
+	SELECT qpsscale.group_card(g, v.status),
+		pg_catalog.to_jsonb(g) - ARRAY['get_capacity', 'set_capacity']
+	INTO card, policy
+	FROM qpsscale.resource_groups g
+	JOIN qpsscale.status v ON v.id = g.id
+	WHERE g.id = the_group;
+
+	RETURN pg_catalog.jsonb_build_object(
+		'group', card,
+		'policy', policy,
+		'since', since,
+		'until', until,
+		'series', qpsscale.series(the_group, since, until, 600),
+		'forecast', NULL,
+		'timeline', qpsscale.timeline(the_group, since, until));
+END
+$$;
+COMMENT ON FUNCTION qpsscale.http_group(jsonb) IS
+	'GET /groups/one?resource_id=&since=&until=: a group, its series and what happened to it';
+
+CREATE FUNCTION qpsscale.http_why(request jsonb)
+RETURNS jsonb
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $$
+DECLARE
+	asked CONSTANT jsonb := qpsscale.requested_object(request);
+	why record;
+BEGIN
+	SELECT w.summary, w.details INTO why
+	FROM @extschema@.qpsscale_why(qpsscale.named_group(asked),
+		qpsscale.requested_time(asked, 'at',
+								pg_catalog.clock_timestamp())) w;
+	RETURN pg_catalog.jsonb_build_object('summary', why.summary,
+										 'details', why.details);
+END
+$$;
+COMMENT ON FUNCTION qpsscale.http_why(jsonb) IS
+	'GET /groups/why?resource_id=&at=: qpsscale_why()';
+
+/*
+ * Decides in a subtransaction that is rolled back: nothing is recorded, and
+ * nothing can be executed.
+ */
+CREATE FUNCTION qpsscale.http_what_if(request jsonb)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $$
+DECLARE
+	asked CONSTANT jsonb := qpsscale.requested_object(request);
+	the_group CONSTANT bigint := qpsscale.named_group(asked);
+	overrides CONSTANT jsonb := COALESCE(
+		NULLIF(asked -> 'overrides', 'null'), '{}');
+	d qpsscale.decisions;
+BEGIN
+	IF pg_catalog.jsonb_typeof(overrides) <> 'object' THEN
+		RAISE EXCEPTION '"overrides" must be an object'
+			USING ERRCODE = 'invalid_text_representation',
+				  HINT = 'For example {"qps": 500, "target_qps": 40}.';
+	END IF;
+	BEGIN
+		d := @extschema@.qpsscale_decide(the_group, false, overrides);
+		RAISE EXCEPTION USING ERRCODE = 'QS000';
+	EXCEPTION WHEN SQLSTATE 'QS000' THEN
+		NULL;
+	END;
+	RETURN pg_catalog.jsonb_build_object(
+		'action', d.action,
+		'current_instances', d.current_instances,
+		'target_instances', d.desired_instances,
+		'reason', d.reason,
+		'summary', d.explanation ->> 'summary',
+		'observed_at', d.observed_at,
+		'overrides', overrides,
+		'explanation', d.explanation);
+END
+$$;
+COMMENT ON FUNCTION qpsscale.http_what_if(jsonb) IS
+	'POST /groups/what-if {"resource_id", "overrides"}: what would be decided; leaves nothing behind';
+
+CREATE FUNCTION qpsscale.http_suspend(request jsonb)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	asked CONSTANT jsonb := qpsscale.requested_object(request);
+BEGIN
+	RETURN pg_catalog.jsonb_build_object('suspended',
+		@extschema@.qpsscale_suspend(qpsscale.named_group(asked),
+			COALESCE(asked ->> 'direction', 'both'),
+			qpsscale.requested_time(asked, 'until', NULL),
+			pg_catalog.left(asked ->> 'reason', 1000)));
+END
+$$;
+COMMENT ON FUNCTION qpsscale.http_suspend(jsonb) IS
+	'POST /groups/suspend {"resource_id", "direction", "until", "reason"}';
+
+CREATE FUNCTION qpsscale.http_resume(request jsonb)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN pg_catalog.jsonb_build_object('resumed',
+		@extschema@.qpsscale_resume(qpsscale.named_group(request)));
+END
+$$;
+COMMENT ON FUNCTION qpsscale.http_resume(jsonb) IS
+	'POST /groups/resume {"resource_id"}';
+
+CREATE FUNCTION qpsscale.http_errors(request jsonb)
+RETURNS jsonb
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $$
+DECLARE
+	asked CONSTANT jsonb := qpsscale.requested_object(request);
+	the_group CONSTANT bigint := qpsscale.requested_group(asked);
+	rows CONSTANT integer := qpsscale.requested_rows(asked, 50);
+	before CONSTANT bigint := qpsscale.requested_before(asked);
+	errors jsonb;
+	n integer;
+	last bigint;
+BEGIN
+	SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('id', e.id,
+			'at', e.occurred_at, 'source', e.source,
+			'message', pg_catalog.left(e.message, 1000),
+			'context', e.context,
+			'resource_id', g.uuid, 'group', g.name)
+			ORDER BY e.id DESC),
+		pg_catalog.count(*), pg_catalog.min(e.id)
+	INTO errors, n, last
+	FROM (SELECT r.* FROM qpsscale.errors r
+		  WHERE r.id < before
+			AND (the_group IS NULL OR r.resource_group_id = the_group)
+		  ORDER BY r.id DESC
+		  LIMIT rows) e
+	LEFT JOIN qpsscale.resource_groups g ON g.id = e.resource_group_id;
+	RETURN pg_catalog.jsonb_build_object('errors', COALESCE(errors, '[]'),
+		'count', n, 'limit', rows, 'next', CASE WHEN n = rows THEN last END);
+END
+$$;
+COMMENT ON FUNCTION qpsscale.http_errors(jsonb) IS
+	'GET /errors?resource_id=&limit=&before_id=: what went wrong, newest first';
+
+/* Never an URL: it may be a secret itself, and a reader has no right to it. */
+CREATE FUNCTION qpsscale.http_webhooks(request jsonb)
+RETURNS jsonb
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $$
+DECLARE
+	asked CONSTANT jsonb := qpsscale.requested_object(request);
+	rows CONSTANT integer := qpsscale.requested_rows(asked, 50);
+	before CONSTANT bigint := qpsscale.requested_before(asked);
+	deliveries jsonb;
+	n integer;
+	last bigint;
+BEGIN
+	SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('id', d.id,
+			'webhook', COALESCE(w.name,
+				CASE d.webhook_id WHEN 0 THEN 'default' END),
+			'type', a.type, 'severity', a.severity,
+			'transition', d.transition,
+			'summary', pg_catalog.left(a.summary, 1000),
+			'group', g.name, 'resource_id', g.uuid,
+			'at', a.occurred_at,
+			'status', d.status, 'attempts', d.attempts,
+			'next_attempt_at', CASE WHEN d.status = 'pending'
+				THEN d.next_attempt_at END,
+			'last_attempt_at', d.last_attempt_at,
+			'http_status', d.last_http_status,
+			'latency_ms', d.last_latency_ms,
+			'error', pg_catalog.left(d.last_error, 1000))
+			ORDER BY d.id DESC),
+		pg_catalog.count(*), pg_catalog.min(d.id)
+	INTO deliveries, n, last
+	FROM (SELECT r.* FROM qpsscale.alert_deliveries r
+		  WHERE r.id < before
+		  ORDER BY r.id DESC
+		  LIMIT rows) d
+	LEFT JOIN qpsscale.alerts a ON a.id = d.alert_id
+	LEFT JOIN qpsscale.webhooks w ON w.id = d.webhook_id
+	LEFT JOIN qpsscale.resource_groups g ON g.id = a.resource_group_id;
+	RETURN pg_catalog.jsonb_build_object(
+		'webhooks', (
+			SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+				'id', w.id, 'name', w.name, 'format', w.format,
+				'events', w.events, 'enabled', w.enabled,
+				'disabled_reason', pg_catalog.left(w.disabled_reason, 1000))
+				ORDER BY w.name), '[]')
+			FROM (SELECT r.id, r.name, r.format, r.events, r.enabled,
+					r.disabled_reason
+				  FROM qpsscale.webhooks r ORDER BY r.name LIMIT 1000) w),
+		'firing', (
+			SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+				'id', a.id, 'type', a.type, 'severity', a.severity,
+				'summary', pg_catalog.left(a.summary, 1000),
+				'group', g.name, 'resource_id', g.uuid,
+				'at', a.occurred_at) ORDER BY a.id DESC), '[]')
+			FROM (SELECT r.* FROM qpsscale.alerts r
+				  WHERE r.status = 'firing'
+				  ORDER BY r.id DESC LIMIT 200) a
+			LEFT JOIN qpsscale.resource_groups g
+				ON g.id = a.resource_group_id),
+		'deliveries', COALESCE(deliveries, '[]'),
+		'count', n, 'limit', rows, 'next', CASE WHEN n = rows THEN last END);
+END
+$$;
+COMMENT ON FUNCTION qpsscale.http_webhooks(jsonb) IS
+	'GET /webhooks?limit=&before_id=: endpoints, alerts that fire, and deliveries, newest first';
+
+CREATE FUNCTION qpsscale.http_replay(request jsonb)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	value CONSTANT text :=
+		qpsscale.requested_object(request) ->> 'delivery_id';
+BEGIN
+	IF value IS NULL OR value !~ '^[0-9]{1,18}$' THEN
+		RAISE EXCEPTION '"delivery_id" must be the number of a delivery'
+			USING ERRCODE = 'invalid_text_representation',
+				  HINT = 'GET /webhooks lists deliveries.';
+	END IF;
+	RETURN pg_catalog.jsonb_build_object('replayed',
+		@extschema@.qpsscale_webhook_replay(delivery_id => value::bigint));
+END
+$$;
+COMMENT ON FUNCTION qpsscale.http_replay(jsonb) IS
+	'POST /webhooks/replay {"delivery_id"}: sends a delivery once more';
+
+------------------------------------------------------------------------------
 -- Privileges: nothing for PUBLIC, the rest by level
 ------------------------------------------------------------------------------
 
@@ -4730,6 +5406,24 @@ FROM (VALUES
 	('FUNCTION qpsscale.http_history(jsonb)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.http_estimate(jsonb)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.http_metrics(jsonb)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.requested_time(jsonb, text, timestamptz)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.named_group(jsonb)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.requested_rows(jsonb, integer)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.requested_before(jsonb)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.seen_in(jsonb)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.seen_between(bigint, timestamptz, timestamptz)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.series(bigint, timestamptz, timestamptz, integer)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.group_card(qpsscale.resource_groups, text)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.http_groups(jsonb)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.timeline(bigint, timestamptz, timestamptz)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.http_group(jsonb)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.http_why(jsonb)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.http_what_if(jsonb)', 'operator', 'EXECUTE'),
+	('FUNCTION qpsscale.http_suspend(jsonb)', 'operator', 'EXECUTE'),
+	('FUNCTION qpsscale.http_resume(jsonb)', 'operator', 'EXECUTE'),
+	('FUNCTION qpsscale.http_errors(jsonb)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.http_webhooks(jsonb)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.http_replay(jsonb)', 'admin', 'EXECUTE'),
 	('FUNCTION qpsscale.wake_launcher()', 'nobody', '')
 ) AS v (object, level, rights);
 
