@@ -10,9 +10,28 @@
 #ifndef HTTPD_ASSETS_H
 #define HTTPD_ASSETS_H
 
+#define SCRIPT	"text/javascript; charset=utf-8"
+#define CSS		"text/css; charset=utf-8"
+
 #define ASSETS(ASSET) \
 	ASSET(index, "/", "index.html", "text/html; charset=utf-8") \
-	ASSET(openapi, "/openapi.json", "openapi.json", "application/json")
+	ASSET(openapi, "/openapi.json", "openapi.json", "application/json") \
+	ASSET(icon, "/assets/icon.svg", "icon.svg", "image/svg+xml") \
+	ASSET(style, "/assets/style.css", "style.css", CSS) \
+	ASSET(api, "/assets/api.js", "api.js", SCRIPT) \
+	ASSET(app, "/assets/app.js", "app.js", SCRIPT) \
+	ASSET(chart, "/assets/chart.js", "chart.js", SCRIPT) \
+	ASSET(elements, "/assets/elements.js", "elements.js", SCRIPT) \
+	ASSET(group, "/assets/group.js", "group.js", SCRIPT) \
+	ASSET(groups, "/assets/groups.js", "groups.js", SCRIPT) \
+	ASSET(lane, "/assets/lane.js", "lane.js", SCRIPT) \
+	ASSET(lists, "/assets/lists.js", "lists.js", SCRIPT) \
+	ASSET(why, "/assets/why.js", "why.js", SCRIPT) \
+	ASSET(words, "/assets/words.js", "words.js", SCRIPT) \
+	ASSET(uplot, "/assets/uPlot.iife.min.js", "uPlot.iife.min.js", SCRIPT) \
+	ASSET(uplot_style, "/assets/uPlot.min.css", "uPlot.min.css", CSS) \
+	ASSET(uplot_license, "/assets/uPlot.LICENSE.txt", "uPlot.LICENSE.txt", \
+		  "text/plain; charset=utf-8")
 
 #define DECLARE_ASSET(name, path, file, content_type) \
 	extern const char asset_##name##_start[]; \
