@@ -95,7 +95,18 @@ sub request
 
 	$reply->{json} = eval { decode_json($reply->{content}) }
 	  if ($reply->{headers}{'content-type'} // '') =~ m{^application/(problem\+)?json};
+	push @{ $self->{answers} },
+	  { method => $method, path => $path, status => $reply->{status},
+		type => $reply->{headers}{'content-type'}, json => $reply->{json} };
 	return $reply;
+}
+
+# What was answered so far, as test/openapi takes it: a line each.
+sub answers
+{
+	my ($self) = @_;
+
+	return join '', map { encode_json($_) . "\n" } @{ $self->{answers} };
 }
 
 sub get

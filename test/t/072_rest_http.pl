@@ -31,6 +31,9 @@ sub sql
 	return $node->safe_psql('postgres', $query);
 }
 
+is($httpd->request('GET', '/scale/decide')->{status}, 405, 'another method');
+is($httpd->get('/nowhere')->{status}, 404, 'another path');
+$httpd->{answers} = [];    # of what there is, from here on
 my $reader = $httpd->token('reader');
 my $operator = $httpd->token('operator');
 my $web = add_group($node, $cloud, 'web', desired => 4, min => 1, max => 20,
@@ -86,7 +89,6 @@ status_is($httpd->post('/scale/decide', $_->[0], $operator), $_->[1], "decide $_
 	[ '{"resource_id": "00000000-0000-4000-8000-000000000000"}', 404 ]);
 status_is($httpd->request('POST', '/scale/decide', 'resource_id=1', $operator,
 		{ 'Content-Type' => 'text/plain' }), 415, 'what is not JSON');
-status_is($httpd->request('GET', '/scale/decide', undef, $operator), 405, 'another method');
 
 # ---- rights are the role's ----
 
@@ -240,6 +242,32 @@ foreach my $place (sort keys %place)
 
 	is(scalar @seen, 0, "no token in: $place");
 }
+
+# ---- the document tells of all that was answered ----
+
+my ($judged, $complaints) = ('', '');
+IPC::Run::run([ 'python3', 'test/openapi' ], '<', \$httpd->answers, '>', \$judged,
+	'2>', \$complaints);
+my @bad = grep { !/^ok / } split /\n/, $judged;
+is_deeply(\@bad, [], 'openapi.json: itself, its examples and every answer')
+  or diag($complaints);
+cmp_ok(scalar(() = $judged =~ /^ok - [A-Z]+ \S+: \d{3}$/mg), '>=', 45, 'of many');
+is_deeply(
+	$httpd->get('/openapi.json')->{json},
+	decode_json(slurp_file('src/httpd/assets/openapi.json')),
+	'it is what the server gives out');
+my %paths = %{ decode_json(slurp_file('src/httpd/assets/openapi.json'))->{paths} };
+my $routes = slurp_file('src/httpd/routes.c');
+my @routes = ($routes =~ /(?:CALL\(|method = )"(GET|POST)", (?:\.path = )?"([^"]+)"/g,
+	map { /(READ|WRITE)/ ? ($1 eq 'READ' ? 'GET' : 'POST') : $_ } $routes =~ /\b(READ|WRITE)\("([^"]+)"/g);
+my @untold;
+while (my ($method, $path) = splice @routes, 0, 2)
+{
+	push @untold, "$method $path" unless $paths{$path}{ lc $method };
+	delete $paths{$path};
+}
+is_deeply(\@untold, [], 'and tells of every route');
+is_deeply([ keys %paths ], ['/openapi.json'], 'and of none that is not there');
 
 $httpd->stop;
 done_testing();
