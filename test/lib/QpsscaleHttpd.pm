@@ -19,13 +19,13 @@ use PostgreSQL::Test::Utils;
 use QpsscaleChild;
 use Time::HiRes qw(sleep time);
 
-# Options: settings (a hash of the program's own), database.
+# Options: settings (a hash of the program's own), roles (0: they are there).
 sub start
 {
 	my ($class, $node, %opts) = @_;
 	my $log = PostgreSQL::Test::Utils::tempdir() . '/httpd.log';
 
-	$node->safe_psql('postgres', <<'SQL');
+	$node->safe_psql('postgres', <<'SQL') if $opts{roles} // 1;
 CREATE ROLE qpsscale_httpd LOGIN NOINHERIT;
 SELECT qpsscale_grant('qpsscale_httpd', 'gateway');
 ALTER ROLE qpsscale_httpd SET log_parameter_max_length = 0;

@@ -19,12 +19,13 @@ use warnings;
 use IPC::Run;
 use JSON::PP;
 use PostgreSQL::Test::Utils;
+use QpsscaleHttpd;
 use QpsscaleNode;
 use Test::More;
 
 my $readme = slurp_file('README.md');
 my $secrets = PostgreSQL::Test::Utils::tempdir() . '/qpsscale';
-my ($node, $cloud);
+my ($node, $cloud, $httpd);
 
 # ---- the snippets ----
 
@@ -58,8 +59,16 @@ sub substitute
 	$text =~ s/sudo (?:-u \w+ )?//g;
 	$text =~ s/ -o postgres//g;
 	# the cloud: the account of the emulator instead of the vendor's hosts
+	# the HTTP server, which a reader has started by then
+	$text =~ s{http://127\.0\.0\.1:8082}{http_url()}ge;
 	$text =~ s/(OPTIONS \()(provider '(?:byteplus|aws)')/$1endpoint '$url', $2/g;
 	return $text;
+}
+
+sub http_url
+{
+	$httpd //= QpsscaleHttpd->start($node, roles => 0);
+	return $httpd->url;
 }
 
 sub settings_of
@@ -331,6 +340,23 @@ my @promises = (
 		qr/qpsscale_revoke\('scaling_reader'\)/ => sub {
 			is(sqlstate("SET ROLE scaling_reader; SELECT qpsscale_health();"),
 				'42501', 'revoked, the level is gone');
+		}
+	],
+	[
+		qr{api /scale/decide} => sub {
+			my ($output, $sample) = @_;
+			my @said = map { decode_json($_) } $output =~ /^(\{.*\})$/mg;
+
+			is(join(' ', $output =~ /^(\d{3})$/mg),
+				join(' ', $sample->{text} =~ /^(\d{3})$/mg),
+				'over HTTP the statuses are those that the manual shows');
+			# what holds the group at that moment may hold this, too
+			like($said[0]{decision_type}, qr/^(scaleup|noaction)$/, 'a what-if is answered');
+			is_deeply([ $said[1]{count}, $said[1]{events}[0]{action} ], [ 1, 'ScaleUp' ],
+				'the history');
+			is($said[2]{instance_count}, 5, 'the estimate');
+			is($said[3]{detail}, 'decision 00000000-0000-4000-8000-000000000000 does not exist',
+				'and the problem');
 		}
 	],
 	[
