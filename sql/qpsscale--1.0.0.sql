@@ -97,6 +97,7 @@ CREATE TABLE qpsscale.resource_groups (
 	on_foreign_change text NOT NULL DEFAULT 'adopt'
 		CHECK (on_foreign_change = 'adopt' OR on_foreign_change = 'override'
 			   OR on_foreign_change = 'pause'),
+	require_approval boolean NOT NULL DEFAULT false,
 	dry_run boolean NOT NULL DEFAULT true,
 	enabled boolean NOT NULL DEFAULT false,
 	owner name NOT NULL DEFAULT CURRENT_USER,
@@ -207,6 +208,7 @@ COMMENT ON COLUMN qpsscale.resource_groups.scale_up_confirm_m IS 'how many obser
 COMMENT ON COLUMN qpsscale.resource_groups.scale_down_confirm_n IS 'shrink only when this many of the last scale_down_confirm_m observations asked for it';
 COMMENT ON COLUMN qpsscale.resource_groups.scale_down_confirm_m IS 'how many observations are looked at for that';
 COMMENT ON COLUMN qpsscale.resource_groups.on_foreign_change IS 'when somebody else changed the desired capacity: adopt = go on from there after the general cooldown, override = back to what the policy says at once, pause = suspend the group';
+COMMENT ON COLUMN qpsscale.resource_groups.require_approval IS 'an action is decided and recorded in qpsscale.decisions, and done only when somebody calls qpsscale_execute() before it expires';
 COMMENT ON COLUMN qpsscale.resource_groups.dry_run IS 'decide and record, but change nothing in the cloud';
 COMMENT ON COLUMN qpsscale.resource_groups.enabled IS 'evaluated by the worker; a disabled group only by qpsscale_evaluate(id), as a dry run';
 COMMENT ON COLUMN qpsscale.resource_groups.owner IS 'role that owns the group: its members may change it and act on it, and it must have USAGE on the account';
@@ -532,11 +534,11 @@ CREATE INDEX decisions_decided_at_idx
 	ON qpsscale.decisions (decided_at);
 
 COMMENT ON TABLE qpsscale.decisions IS
-	'what qpsscale_decide() decided: recorded, and carried out by qpsscale_execute() at most once';
+	'what qpsscale_decide(), or an evaluation that needs approval, decided: recorded, and carried out by qpsscale_execute() at most once';
 COMMENT ON COLUMN qpsscale.decisions.id IS 'decision_id';
 COMMENT ON COLUMN qpsscale.decisions.resource_group_id IS 'the group; it may be gone since';
 COMMENT ON COLUMN qpsscale.decisions.decided_at IS 'when it was decided';
-COMMENT ON COLUMN qpsscale.decisions.decided_by IS 'role that asked for it';
+COMMENT ON COLUMN qpsscale.decisions.decided_by IS 'role that asked for it; NULL = an evaluation of a group with require_approval';
 COMMENT ON COLUMN qpsscale.decisions.expires_at IS 'until when it can be executed';
 COMMENT ON COLUMN qpsscale.decisions.action IS 'none, scale_up or scale_down';
 COMMENT ON COLUMN qpsscale.decisions.current_instances IS 'desired capacity that it starts from; if that has moved it is not executed';
@@ -683,6 +685,7 @@ SELECT t.type, t.severity, t.lasting, t.description
 FROM (VALUES
 	('qpsscale.scale.executed', 'info', false, 'the cloud accepted an action'),
 	('qpsscale.scale.failed', 'warning', false, 'an action failed, and the one before it had not'),
+	('qpsscale.group.approval_required', 'info', true, 'an action was decided and waits for a person'),
 	('qpsscale.scale.capped', 'warning', true, 'a cap per action keeps the group from growing as the load needs'),
 	('qpsscale.group.at_max', 'warning', true, 'the load needs more instances than the limits allow'),
 	('qpsscale.group.stock_out', 'critical', true, 'the cloud accepts growth and delivers no instances: desired is held'),
@@ -3471,6 +3474,11 @@ BEGIN
 		IF e.dry_run THEN
 			said := said || ', only recorded because it was a dry run';
 		END IF;
+	ELSIF e.blocker = 'approval_required' THEN
+		said := pg_catalog.format('Verdict: %s to %s waits for approval (%s, %s)',
+			pg_catalog.replace(e.explanation ->> 'wanted', '_', ' '),
+			e.explanation ->> 'approvable', e.explanation ->> 'approvable_reason',
+			e.reason);
 	ELSIF e.blocker IS NOT NULL THEN
 		said := pg_catalog.format('Verdict: %s was wanted and held back by %s',
 			pg_catalog.replace(e.explanation ->> 'wanted', '_', ' '), e.reason);
@@ -3792,6 +3800,7 @@ SELECT
 		WHEN s.held_until > pg_catalog.clock_timestamp() THEN 'held'
 		WHEN s.last_evaluated_at IS NULL THEN 'waiting'
 		WHEN g.dry_run OR s.last_dry_run THEN 'dry run'
+		WHEN s.last_reason = 'approval_required' THEN 'needs approval'
 		ELSE 'live'
 	END AS status,
 	pg_catalog.round(s.latest_qps::numeric, 1) AS qps,
@@ -3831,7 +3840,7 @@ COMMENT ON VIEW qpsscale.status IS
 	'one line per resource group, for people';
 COMMENT ON COLUMN qpsscale.status.id IS 'resource group';
 COMMENT ON COLUMN qpsscale.status.name IS 'its name';
-COMMENT ON COLUMN qpsscale.status.status IS 'live, dry run, disabled, suspended, circuit open, stock out, failing, held or waiting';
+COMMENT ON COLUMN qpsscale.status.status IS 'live, dry run, needs approval, disabled, suspended, circuit open, stock out, failing, held or waiting';
 COMMENT ON COLUMN qpsscale.status.qps IS 'load last seen';
 COMMENT ON COLUMN qpsscale.status.target_qps IS 'load that one instance should serve';
 COMMENT ON COLUMN qpsscale.status.in_service IS 'instances in service; empty when that was not asked since the group''s size changed';
@@ -5252,7 +5261,7 @@ FROM (VALUES
 	('TABLE qpsscale.errors', 'reader', 'SELECT'),
 	('TABLE qpsscale.errors', 'worker', 'SELECT, INSERT, DELETE'),
 	('TABLE qpsscale.decisions', 'reader', 'SELECT'),
-	('TABLE qpsscale.decisions', 'worker', 'SELECT, UPDATE (executed, executed_at, executed_by, activity_id), DELETE'),
+	('TABLE qpsscale.decisions', 'worker', 'SELECT, INSERT, UPDATE (executed, executed_at, executed_by, activity_id, expires_at), DELETE'),
 	('TABLE qpsscale.interventions', 'reader', 'SELECT'),
 	('TABLE qpsscale.interventions', 'worker', 'SELECT, INSERT, DELETE'),
 	('TABLE qpsscale.armed', 'reader', 'SELECT'),

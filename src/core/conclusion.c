@@ -144,6 +144,28 @@ block(QsThought *t, int to, int64_t rate_until)
 }
 
 /*
+ * What nothing else forbids waits for a person, who has then seen all there is
+ * to see.  What a person asked for, and a write of the number that is there
+ * already, wait for nobody.
+ */
+static void
+await_approval(QsThought *t)
+{
+	QsDecision *decision = t->decision;
+
+	if (!t->policy->require_approval || decision->dry_run || t->held ||
+		decision->needs_activities || decision->needs_in_service ||
+		decision->needs_vetoes)
+		return;
+	decision->approvable = decision->desired;
+	decision->approvable_reason = decision->reason;
+	decision->action = QS_ACTION_NONE;
+	decision->desired = decision->base;
+	decision->reason = QS_REASON_APPROVAL_REQUIRED;
+	decision->blocker = QS_REASON_APPROVAL_REQUIRED;
+}
+
+/*
  * From where to go to what to do now.  Blockers are looked at in a dry run
  * too, so that it shows what would have happened.
  */
@@ -191,4 +213,5 @@ qs_conclude(QsThought *t)
 	decision->needs_in_service = t->ask_in_service;
 	decision->needs_vetoes = t->ask_vetoes &&
 		decision->action == QS_ACTION_SCALE_DOWN;
+	await_approval(t);
 }

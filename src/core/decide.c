@@ -432,6 +432,8 @@ begin(const QsThought *t)
 	QsDecision *decision = t->decision;
 
 	memset(decision, 0, sizeof(*decision));
+	decision->approvable = QS_UNKNOWN;
+	decision->approvable_reason = QS_REASON_COUNT;
 	decision->action = QS_ACTION_NONE;
 	decision->wanted = QS_ACTION_NONE;
 	decision->dry_run = policy->dry_run || !policy->armed ||

@@ -115,6 +115,7 @@ typedef enum QsReason
 	QS_REASON_WOULD_SCALE_OUT_AGAIN,	/* would_scale_out_again */
 	QS_REASON_RATE_LIMITED,		/* rate_limited */
 	QS_REASON_DECISION_EXECUTED,	/* decision_executed: qpsscale_execute() */
+	QS_REASON_APPROVAL_REQUIRED,	/* approval_required: by a person */
 	QS_REASON_COUNT				/* not a reason */
 } QsReason;
 
@@ -196,6 +197,8 @@ typedef struct QsPolicy
 	bool		armed;			/* false: as if dry_run, reason not_armed */
 	bool		extension_enabled;	/* false: likewise, extension_disabled */
 	QsForeignPolicy on_foreign_change;
+	bool		require_approval;	/* an action is decided, and waits for a
+									 * person: reason approval_required */
 	bool		writes_while_busy;	/* the provider takes a larger desired while
 									 * an activity of its own runs */
 } QsPolicy;
@@ -359,6 +362,9 @@ typedef struct QsDecision
 									 * that is there already, once more */
 	QsReason	blocker;		/* first blocker, or QS_REASON_COUNT */
 	int64_t		blocked_until;	/* QS_NEVER when no time is known */
+	int			approvable;		/* desired that waits for approval; QS_UNKNOWN
+								 * where nothing does */
+	QsReason	approvable_reason;	/* why it is wanted, or QS_REASON_COUNT */
 	bool		needs_activities;	/* about to act: ask the cloud's
 									 * activities, then decide again */
 	bool		needs_in_service;	/* likewise the in-service count */

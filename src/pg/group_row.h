@@ -28,7 +28,7 @@
 	"  g.suspicious_drop_guard, g.scale_up_cooldown_seconds," \
 	"  g.scale_down_cooldown_seconds, g.general_cooldown_seconds," \
 	"  g.scale_down_window_seconds, g.max_load_age_seconds," \
-	"  g.on_foreign_change," \
+	"  g.on_foreign_change, g.require_approval," \
 	"  g.scale_up_rates, g.scale_up_rates_select," \
 	"  g.scale_down_rates, g.scale_down_rates_select," \
 	"  g.scale_up_confirm_n, g.scale_up_confirm_m," \

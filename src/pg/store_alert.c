@@ -68,6 +68,12 @@ static const Condition conditions[] = {
 		QS_REASON_ABOVE_LIMIT, END}
 	},
 	{
+		"qpsscale.group.approval_required",
+		"an action was decided and waits for a person",
+		{QS_REASON_APPROVAL_REQUIRED, END},
+		{NO_VERDICT, END}
+	},
+	{
 		"qpsscale.scale.capped",
 		"max_scale_up_per_action keeps it from growing as the load needs",
 		{QS_REASON_DYNAMIC_LIMITED_SCALE_UP, END},
@@ -154,6 +160,8 @@ put_condition(StoreRows *rows, const Condition *condition,
 	else
 	{
 		qpsscale_json_count(&details, "desired_capacity", decision->desired);
+		if (decision->approvable != QS_UNKNOWN)
+			qpsscale_json_int(&details, "approvable", decision->approvable);
 		qpsscale_json_text(&details, "error", group->error_message);
 	}
 	put_alert(rows, condition->type, resolve, group,

@@ -57,6 +57,9 @@ extern void qpsscale_store_activities(StoreBatch *batch);
 extern void qpsscale_store_reasons(StoreBatch *batch);
 extern void qpsscale_store_outcomes(StoreBatch *batch, TimestampTz now);
 
+/* store_approval.c: decisions that wait for a person */
+extern void qpsscale_store_approvals(StoreBatch *batch);
+
 /* store_alert.c */
 extern void qpsscale_store_alerts(StoreBatch *batch);
 extern void qpsscale_store_outcome_alerts(StoreBatch *batch, TimestampTz now);

@@ -124,6 +124,7 @@ intend_substep(void *argument)
 	qpsscale_store_signals(batch);
 	qpsscale_store_interventions(batch);
 	qpsscale_store_executions(batch);
+	qpsscale_store_approvals(batch);
 	qpsscale_store_errors(batch);
 	qpsscale_store_alerts(batch);
 	QPSSCALE_CRASH_POINT(intent_inserted);
