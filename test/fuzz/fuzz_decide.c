@@ -139,6 +139,7 @@ static const Field fields[] = {
 	FIELD(history, confirmations.down, FIELD_COUNT),
 	FIELD(history, confirmations.base, FIELD_COUNT),
 	FIELD(history, confirmations.observed_at, FIELD_TIME),
+	FIELD(policy, require_approval, FIELD_BOOL),
 	RATE(scale_up_rate),
 	RATE(scale_down_rate),
 	SIGNAL(0),
