@@ -18,16 +18,17 @@ function colour(name)
 export const axisWidth = 66;
 
 /*
- * lines: [{ title, colour, dash, width, step, fill, digits }].  onmoment is
- * told the time that was chosen by a click or Enter.
+ * lines: [{ title, colour, dash, width, step, fill, digits }].  Of the first
+ * "fit" lines all is seen; others, such as a limit far above, may be cut off.
+ * onmoment is told the time that was chosen by a click or Enter.
  */
 export class Chart
 {
 	constructor({ title, unit, lines, bands = [], height = 220, onmoment,
-		marks = null, sync })
+		fit = lines.length, sync })
 	{
 		Object.assign(this, { title, unit, lines, bands, height, onmoment,
-			marks, sync });
+			fit, sync });
 		this.data = [[], ...lines.map(() => [])];
 		this.range = null;
 		this.at = null;			/* index that the cursor is at */
@@ -71,8 +72,7 @@ export class Chart
 				points: { size: 7 } },
 			scales: {
 				x: { time: true, range: () => this.range },
-				y: { range: (u, least, most) =>
-					[0, Math.max((most ?? 1) * 1.1, 1)] },
+				y: { range: () => [0, this.top()] },
 			},
 			axes: [
 				{ ...axis, space: 90, values: (u, splits) => this.times(splits) },
@@ -98,6 +98,16 @@ export class Chart
 					this.choose(u.cursor.idx))],
 			},
 		};
+	}
+
+	top()
+	{
+		const most = lines => Math.max(1, ...lines.flat()
+			.filter(value => value !== null && value !== undefined));
+		const seen = most(this.data.slice(1, 1 + this.fit));
+		const all = most(this.data.slice(1));
+
+		return 1.1 * (all <= 2.5 * seen ? all : 1.15 * seen);
 	}
 
 	/* Labels of the time axis: the day too where there are several. */

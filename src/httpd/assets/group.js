@@ -53,7 +53,7 @@ export class Group
 				{ title: "forecast high", colour: "c-forecast", key: "high", width: 0 }],
 			bands: [{ series: [5, 4], fill: "c-forecast-fill" }] });
 		this.countChart = new Chart({ title: "Instances", unit: "instances",
-			sync, onmoment, height: 180,
+			sync, onmoment, height: 180, fit: 2,
 			lines: [
 				{ title: "in service", colour: "c-service", key: "service", step: true, digits: 0 },
 				{ title: "desired", colour: "ink", key: "desired", dash: [6, 3], step: true, digits: 0 },
@@ -157,7 +157,9 @@ export class Group
 		fill(this.facts, [
 			["Load", number(group.load), unit(group)],
 			[group.per_instance ? "Target each" : "Target", number(group.target_load), ""],
-			["In service", number(group.in_service ?? group.instances, 0), ""],
+			group.in_service === null
+				? ["Instances", number(group.instances, 0), "booting ones too"]
+				: ["In service", number(group.in_service, 0), ""],
 			["Desired", number(group.desired, 0), group.optimal === null ? ""
 				: `${number(group.optimal, 0)} needed`],
 			["Limits", group.minimum === null ? "–"
@@ -305,7 +307,7 @@ export class Group
 						? new Date(Date.now() + minutes * 60000).toISOString() : null },
 				"Suspended.");
 			} },
-			h("div", { class: "fields" },
+			h("div", { class: "fields pairs" },
 				h("label", {}, "Stop", h("select", { name: "direction" },
 					h("option", { value: "both" }, "growing and shrinking"),
 					h("option", { value: "down" }, "shrinking"),

@@ -66,7 +66,7 @@ export class Lane
 			scales: { x: { time: true, range: () => this.range },
 				y: { range: () => [-0.6, 2.6] } },
 			axes: [{ show: false },
-				{ stroke: text, size: axisWidth, splits: () => [0, 1, 2],
+				{ stroke: text, size: axisWidth, gap: 12, splits: () => [0, 1, 2],
 					values: () => lanes, grid: { stroke: grid, width: 1 },
 					ticks: { show: false }, font: "11px system-ui, sans-serif" }],
 			series: [{}, { paths: () => null, points: { show: false } }],

@@ -142,7 +142,7 @@ export class Alerts extends List
 					? h("p", { class: "empty" }, "Nothing has been sent yet.")
 					: table("Deliveries", [["When", ""], ["To", ""], ["Alert", "wide"],
 						["Outcome", ""], ["Attempts", "number"], ["Answer", "number"],
-						["", ""]],
+						["Again", ""]],
 					answer.deliveries.map(delivery => [time(delivery.at),
 						delivery.webhook ?? "(deleted)",
 						[delivery.summary ?? "(deleted)", h("div", {}, code(delivery.type),
@@ -152,7 +152,7 @@ export class Alerts extends List
 						delivery.http_status ?? "–",
 						h("button", { type: "button", class: "quiet",
 							"data-key": `replay ${delivery.id}`,
-							"aria-label": `Send delivery ${delivery.id} again`,
+							"aria-label": `Send again: delivery ${delivery.id}`,
 							onclick: () => this.replay(delivery.id) }, "Send again")]))));
 		this.pages(answer);
 	}
