@@ -4186,14 +4186,13 @@ COMMENT ON FUNCTION qpsscale.requested_group(jsonb) IS
 	'the resource group that "resource_id" of a request names: by UUID, name or id';
 
 /*
- * The event of the second original.  Its ids were UUIDs: ours is one by name
- * (version 3), so that none has to be stored.
+ * The event of the second original.  Its ids were UUIDs: ours has the number of
+ * the activity in one of version 8, so that none has to be stored.
  */
 CREATE VIEW qpsscale.events AS
 SELECT
-	pg_catalog.overlay(pg_catalog.overlay(
-		pg_catalog.md5('qpsscale.activities/' || a.id), '3', 13), 'a', 17)::uuid
-		AS id,
+	('00000000000080008'
+		|| pg_catalog.lpad(pg_catalog.to_hex(a.id), 15, '0'))::uuid AS id,
 	(SELECT g.uuid FROM qpsscale.resource_groups g
 	 WHERE g.id = a.resource_group_id) AS resource_id,
 	a.decision_id,
@@ -4204,7 +4203,7 @@ SELECT
 	CASE WHEN a.accepted_at IS NOT NULL THEN true
 		WHEN a.status = 'failed' THEN false END AS success,
 	a.error_message,
-	pg_catalog.round(1000 * EXTRACT(epoch FROM
+	(1000 * pg_catalog.date_part('epoch',
 		COALESCE(a.accepted_at, a.finished_at) - a.requested_at))::bigint
 		AS execution_time_ms,
 	a.created_at,
@@ -4426,11 +4425,17 @@ $$;
 COMMENT ON FUNCTION qpsscale.http_execute(jsonb) IS
 	'POST /scale/execute {"decision_id"}';
 
+/*
+ * A plan for any page is kept: planning each anew took as long as reading it.
+ * Such a plan expects many rows, for which it must not be compiled.
+ */
 CREATE FUNCTION qpsscale.http_history(request jsonb)
 RETURNS json
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
+SET plan_cache_mode = force_generic_plan
+SET jit = off
 AS $$
 DECLARE
 	asked CONSTANT jsonb := qpsscale.requested_object(request);
