@@ -3976,6 +3976,11 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	IF pg_catalog.pg_is_in_recovery() THEN
+		RAISE EXCEPTION 'cannot execute qpsscale_create_token() during recovery'
+			USING ERRCODE = 'read_only_sql_transaction',
+				  HINT = 'This server is a standby. Call it on the primary.';
+	END IF;
 	IF role IS NULL OR name IS NULL OR name = '' THEN
 		RAISE EXCEPTION 'role and name must be given'
 			USING ERRCODE = 'null_value_not_allowed',
@@ -4010,6 +4015,11 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	IF pg_catalog.pg_is_in_recovery() THEN
+		RAISE EXCEPTION 'cannot execute qpsscale_revoke_token() during recovery'
+			USING ERRCODE = 'read_only_sql_transaction',
+				  HINT = 'This server is a standby. Call it on the primary.';
+	END IF;
 	UPDATE qpsscale.api_tokens t
 	SET revoked_at = pg_catalog.now()
 	WHERE t.id = qpsscale_revoke_token.id AND t.revoked_at IS NULL;
@@ -4375,6 +4385,37 @@ END
 $$;
 COMMENT ON FUNCTION qpsscale.http_decide(jsonb) IS
 	'POST /scale/decide {"resource_id", "use_prediction", "overrides"}';
+
+/* What can be executed: what waits for approval, and what somebody decided. */
+CREATE FUNCTION qpsscale.http_decisions(request jsonb)
+RETURNS json
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $$
+DECLARE
+	asked CONSTANT jsonb := qpsscale.requested_object(request);
+	the_group CONSTANT bigint := qpsscale.requested_group(asked);
+	decisions json;
+	n integer;
+BEGIN
+	SELECT pg_catalog.json_agg(qpsscale.decision_answer(o)),
+		pg_catalog.count(*)
+	INTO decisions, n
+	FROM (SELECT d.* FROM qpsscale.decisions d
+		  WHERE (the_group IS NULL OR d.resource_group_id = the_group)
+			AND d.decided_at > pg_catalog.clock_timestamp() - interval '1 day'
+			AND d.expires_at > pg_catalog.clock_timestamp()
+			AND d.action <> 'none' AND NOT d.executed AND d.overrides IS NULL
+		  ORDER BY d.decided_at DESC
+		  LIMIT 100) o;
+	RETURN pg_catalog.json_build_object(
+		'decisions', COALESCE(decisions, '[]'),
+		'count', n);
+END
+$$;
+COMMENT ON FUNCTION qpsscale.http_decisions(jsonb) IS
+	'GET /scale/decisions?resource_id: what can be executed, newest first';
 
 CREATE FUNCTION qpsscale.http_execute(request jsonb)
 RETURNS json
@@ -5417,6 +5458,7 @@ FROM (VALUES
 	('FUNCTION qpsscale.decision_reason(qpsscale.decisions)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.http_decide(jsonb)', 'operator', 'EXECUTE'),
 	('FUNCTION qpsscale.http_execute(jsonb)', 'operator', 'EXECUTE'),
+	('FUNCTION qpsscale.http_decisions(jsonb)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.http_history(jsonb)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.http_estimate(jsonb)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.http_metrics(jsonb)', 'reader', 'EXECUTE'),

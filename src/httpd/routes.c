@@ -16,6 +16,7 @@ static const char *const no_parameters[] = {NULL};
 static const char *const list_parameters[] = {
 	"resource_id", "limit", "before_id", NULL
 };
+static const char *const resource_parameters[] = {"resource_id", NULL};
 static const char *const history_parameters[] = {
 	"resource_id", "limit", "offset", "before_id", NULL
 };
@@ -49,6 +50,7 @@ static const Route routes[] = {
 	.content_type = json_type, .parameters = no_parameters},
 	WRITE("/scale/decide", "http_decide"),
 	WRITE("/scale/execute", "http_execute"),
+	READ("/scale/decisions", "http_decisions", resource_parameters),
 	READ("/scale/history", "http_history", history_parameters),
 	CALL("POST", "/cost/estimate", "http_estimate", true, json_type,
 		 no_parameters),

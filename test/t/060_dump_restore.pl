@@ -16,7 +16,7 @@ my ($node, $cloud) = QpsscaleNode->start(preload => 0);
 my $dump = PostgreSQL::Test::Utils::tempdir . '/dump';
 
 my @tables = qw(resource_groups state signals signal_state schedules activities
-  evaluations errors armed webhooks alerts);
+  evaluations errors armed webhooks alerts api_tokens);
 
 # All that is to survive, as text: each table, where each sequence stands, and
 # the accounts with their rights and references to secrets.
@@ -35,7 +35,7 @@ sub contents
 		  . "\n";
 	}
 	foreach my $table (qw(resource_groups signals schedules activities evaluations errors
-		webhooks alerts))
+		webhooks alerts api_tokens))
 	{
 		$text .= "$table: "
 		  . $server->safe_psql($database,
@@ -136,6 +136,9 @@ is( $node->safe_psql('postgres',
 		'SELECT count(DISTINCT resource_group_id) FROM qpsscale.errors'),
 	'2', 'there are errors on record');
 my $modifications = modifications();
+
+# who may ask, also where the role will not be there
+$node->safe_psql('postgres', "CREATE ROLE asks; SELECT qpsscale_create_token('asks', 'CI')");
 
 # who is told, also where its owner's role will not be there
 $node->safe_psql('postgres',

@@ -160,7 +160,11 @@ my @attempts = (
 	# what is called with another's rights
 	[ \@everybody, 'CREATE TEMP TABLE t (a integer); CREATE TRIGGER t BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION qpsscale.own_state_write()', $denied ],
 	[ \@not_admin, "SELECT qpsscale.grant_as_admin('team_b', 'operator')", $denied ],
-	[ \@everybody, 'SELECT qpsscale.evaluator_runs(1, now())', $denied ],
+	[ [ 'nobody', 'reader' ], 'SELECT qpsscale.evaluator_runs(1, now())', $denied ],
+	[ \@everybody, "SELECT qpsscale.token_role('qps_1_x', NULL)", $denied ],
+	[ \@everybody, 'SELECT token_sha256 FROM qpsscale.api_tokens', $denied ],
+	[ \@everybody, "INSERT INTO qpsscale.api_tokens (name, token_sha256, role_name) VALUES ('x', sha256('x'), 'team_a')", $denied ],
+	[ \@not_admin, "SELECT qpsscale_create_token(CURRENT_USER, 'x')", $denied ],
 	[ ['nobody'], 'EXPLAIN SELECT * FROM qpsscale.state', $denied ]);
 
 sub sqlstate_of

@@ -90,6 +90,11 @@ status_is($httpd->post('/scale/decide', $_->[0], $operator), $_->[1], "decide $_
 status_is($httpd->request('POST', '/scale/decide', 'resource_id=1', $operator,
 		{ 'Content-Type' => 'text/plain' }), 415, 'what is not JSON');
 
+my $open = $httpd->get("/scale/decisions?resource_id=$uuid", $reader);
+status_is($open, 200, 'what can be executed');
+ok((grep { $_->{id} eq $decision->{id} } @{ $open->{json}{decisions} }),
+	'is what was decided');
+
 # ---- rights are the role's ----
 
 status_is($httpd->post('/scale/decide', { resource_id => $uuid }, $reader), 403,
@@ -124,6 +129,9 @@ $events{ eval { decode_json($_->{out})->{event}{id} } // $_->{out} }++ foreach @
 is(scalar keys %events, 1, 'fifty that execute at once get one event') or diag explain \%events;
 is(scalar(grep { grep { $_ eq 'asg-web' } @{ $_->{ids} } }
 		  @{ $cloud->log(0, 'ModifyScalingGroup') }), 1, 'of one change');
+ok(!(grep { $_->{id} eq $decision->{id} }
+			@{ $httpd->get('/scale/decisions', $reader)->{json}{decisions} }),
+	'which then cannot be executed any more');
 my $executed = $httpd->post('/scale/execute', { decision_id => $decision->{id} }, $operator);
 status_is($executed, 200, 'asked again it is the same');
 is_deeply([ $executed->{json}{success}, @{ $executed->{json}{event} }{qw(action previous_instances new_instances success)} ],
@@ -160,6 +168,16 @@ status_is($httpd->post('/scale/execute', { decision_id => $late }, $operator), 4
 my $moved = decision_on('moved');
 $cloud->patch_group('asg-moved', { desired => 3 });
 status_is($httpd->post('/scale/execute', { decision_id => $moved }, $operator), 409, 'moved');
+sql("UPDATE qpsscale.resource_groups SET require_approval = true WHERE id = "
+	  . add_group($node, $cloud, 'slow', desired => 2, min => 1, max => 20, boot_delay => 0));
+$cloud->set_traffic('alb-slow', { kind => 'constant', qps => 250 });
+sql("SELECT qpsscale_evaluate(id) FROM qpsscale.resource_groups WHERE name = 'asg-slow'");
+my ($waiting) = @{ $httpd->get('/scale/decisions?resource_id=asg-slow', $reader)->{json}{decisions} };
+is($waiting->{target_instances}, 5, 'what waits for approval can be executed');
+my $boss = $httpd->token('admin');
+my $approved = $httpd->post('/scale/execute', { decision_id => $waiting->{id} }, $boss);
+status_is($approved, 200, 'which is the approval');
+is($cloud->group('asg-slow')->{desired}, 5, 'and acts');
 my $poor = decision_on('poor');
 $cloud->fault({ kind => 'status', times => 5,
 		params => { status => 400, code => 'OperationDenied.Quota' },
