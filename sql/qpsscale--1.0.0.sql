@@ -4293,7 +4293,7 @@ BEGIN
 			THEN 'No scaling: the number of instances is not known. '
 			ELSE pg_catalog.format('No scaling: %s instances stay. ',
 								   d.current_instances) END
-		END || (d.explanation ->> 'summary');
+		END || COALESCE(d.explanation ->> 'summary', d.reason);
 END
 $$;
 COMMENT ON FUNCTION qpsscale.decision_reason(qpsscale.decisions) IS
