@@ -2,7 +2,8 @@
 #
 #	make && make install && make installcheck	on a server of yours
 #	make check		all tests, on private servers that are removed again
-#	make demo		groups being scaled through a compressed day
+#	make demo		groups being scaled through a compressed day; with HOLD=1 it
+#					then serves the dashboard until Ctrl-C
 #	make bench		speed, beside the same calls made by bare libcurl
 #	make fuzz		looks for inputs that break a promise, FUZZ_SECONDS (600)
 #					for each target
@@ -32,7 +33,7 @@ ifneq ($(filter $(SCRIPTS_OF_OURS),$(MAKECMDGOALS)),)
 check:
 	@PG_CONFIG='$(PG_CONFIG)' test/run-check
 demo:
-	@PG_CONFIG='$(PG_CONFIG)' test/demo
+	@PG_CONFIG='$(PG_CONFIG)' HOLD='$(HOLD)' test/demo
 bench:
 	@PG_CONFIG='$(PG_CONFIG)' test/bench/run
 fuzz:

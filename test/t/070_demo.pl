@@ -5,6 +5,7 @@ use warnings;
 
 use File::Temp qw(tempdir);
 use FindBin;
+use HTTP::Tiny;
 use Test::More;
 
 # A PostgreSQL that finds extensions in one place only, as one's own build of
@@ -25,9 +26,10 @@ sub private_directory
 # to receive a Ctrl-C, though we may run where that is ignored.
 sub start_demo
 {
-	my ($directory) = @_;
+	my ($directory, $hold) = @_;
 	local $ENV{TMPDIR} = $directory;
 	local $ENV{DEMO_SECONDS} = 24;
+	local $ENV{HOLD} = $hold // '';
 	local $SIG{INT} = 'DEFAULT';
 	my $pid = open(my $output, '-|', 'sh', '-c', "exec '$demo' 2>&1")
 	  // die "$demo: $!\n";
@@ -83,6 +85,10 @@ is($? >> 8, 130, 'Ctrl-C ends it') or diag($seen);
 unlike($seen, qr/^== 4\./m, 'at once');
 nothing_left($broken, 'after Ctrl-C');
 
+# A third one is held at its end.
+my $held = private_directory();
+my ($held_pid, $held_output) = start_demo($held, 1);
+
 while (my $line = <$whole_output>)
 {
 	$shown .= $line;
@@ -122,5 +128,44 @@ like($live, qr/^ *proposals +\| .* QPS per instance = \d+ instances/m,
 	'a decision is explained');
 like($live, qr/^BytePlus and AWS counted ([1-9]\d*) changes; for their groups the table has \1 activities\.$/m,
 	'the books agree with the cloud');
+
+SKIP:
+{
+	skip('qpsscale-httpd is not built', 4) if $live =~ /^qpsscale-httpd is not built/m;
+	like($live, qr/^GET \/health +\{.*"service" ?: ?"scaler"/m, 'the server is asked how it is');
+	like($live, qr/^GET \/groups +api: .*, shop: dry run, \d+ desired$/m, 'and for the groups');
+	like($live, qr/^GET \/ +the pages of qpsscale$/m, 'and for its pages');
+	unlike($live, qr/^Token/m, 'which is all, if nobody asked to hold it');
+}
+
+# ---- held ----
+
+my ($told, $link, $token) = ('');
+while (my $line = <$held_output>)
+{
+	$told .= $line;
+	$link = $1 if $line =~ m{^Open +(http://127\.0\.0\.1:\d+/)$};
+	$token = $1 if $line =~ /^Token +(qps_\S+)$/;
+	last if $line =~ /Ctrl-C ends it/ || $line =~ /^qpsscale-httpd is not built/;
+}
+SKIP:
+{
+	skip('qpsscale-httpd is not built', 7) if $told =~ /^qpsscale-httpd is not built/m;
+	my $http = HTTP::Tiny->new(timeout => 30, proxy => undef, http_proxy => undef);
+	my $page = $http->get($link // '');
+	my $groups = $http->get(($link // '') . 'groups',
+		{ headers => { Authorization => 'Bearer ' . ($token // '') } });
+
+	like($page->{content}, qr/<title>qpsscale</, 'with HOLD=1 the link leads to the dashboard')
+	  or diag($told);
+	is($groups->{status}, 200, 'and the token opens it') or diag($groups->{content});
+	like($groups->{content}, qr/"status": ?"live"/, 'where groups are live again');
+	kill('INT', $held_pid);
+	$told .= $_ while <$held_output>;
+	close($held_output);
+	is($?, 0, 'Ctrl-C is how that ends') or diag($told);
+	nothing_left($held, 'after that');
+	is($http->get($link)->{status}, 599, 'and nobody serves any more');
+}
 
 done_testing();
