@@ -4886,6 +4886,16 @@ AS $$
 				'until', s.held_until,
 				'reason', pg_catalog.left(s.held_reason, 1000),
 				'by', s.held_by) END,
+		'approval', (
+			SELECT pg_catalog.jsonb_build_object('decision_id', d.id,
+				'action', d.action, 'from', d.current_instances,
+				'to', d.desired_instances, 'reason', d.reason,
+				'expires_at', d.expires_at)
+			FROM qpsscale.decisions d
+			WHERE d.resource_group_id = g.id AND d.decided_by IS NULL
+				AND NOT d.executed
+				AND d.expires_at > pg_catalog.clock_timestamp()
+			ORDER BY d.decided_at DESC LIMIT 1),
 		'last_change', (
 			SELECT pg_catalog.jsonb_build_object('at', a.requested_at,
 				'action', a.action, 'from', a.eval_capacity,

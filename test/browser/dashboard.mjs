@@ -123,7 +123,7 @@ const tests = {
 		const row = page.locator(".groups tbody tr", { hasText: "web" }).first();
 
 		is(await page.locator(".groups tbody th a").allTextContents(),
-			["<img src=x onerror=alert(1)>", "calm", "web"],
+			["<img src=x onerror=alert(1)>", "asks", "calm", "web"],
 			"all groups, and what looks like markup is text");
 		is(await page.locator("main img").count(), 0, "none of it became an element");
 		report(/suspended/.test(await page.locator(".groups tbody tr",
@@ -247,6 +247,24 @@ const tests = {
 		await page.context().close();
 	},
 
+	async "what waits for a person"()
+	{
+		const page = await newPage();
+
+		await signIn(page, OPERATOR);
+		await page.click('.groups a:text-is("asks")');
+		await page.waitForSelector("[data-key=approve]");
+		report(/Waits for a person.*scale up 2 → 3/.test(await page.textContent(".notice.ask")),
+			"what waits for a person says what it is", await page.textContent(".notice.ask"));
+		await accessible(page, "what waits for a person");
+		await picture(page, "approval");
+		await page.click("[data-key=approve]");
+		await page.waitForSelector(".notice.good:text-is('Done.')");
+		await page.waitForSelector(".figures:has-text('2 → 3')");
+		report(true, "and is done by it");
+		await page.context().close();
+	},
+
 	async "all by keyboard, dark"()
 	{
 		const page = await newPage({ colorScheme: "dark" });
@@ -361,7 +379,7 @@ const tests = {
 		await page.waitForSelector("#banner:visible");
 		report(/does not answer.*trying again/.test(await page.textContent("#banner")),
 			"a server that is away is said to be");
-		report(await page.locator(".groups tbody tr").count() === 3,
+		report(await page.locator(".groups tbody tr").count() === 4,
 			"what was known stays");
 		await accessible(page, "server away");
 		await picture(page, "server-away");

@@ -27,6 +27,12 @@ my @strange = grep { slurp_file($_) =~ /innerHTML|outerHTML|insertAdjacentHTML|d
   grep { !/uPlot/ } glob("$assets/*.js $assets/*.html");
 is("@strange", '', 'text becomes text, and nothing is fetched from elsewhere');
 
+# a word without a shape of its own would be drawn as nothing
+my ($view) = slurp_file('sql/qpsscale--1.0.0.sql') =~ /^CREATE VIEW qpsscale\.status AS(.*?)^\tEND AS status/ms;
+my ($drawn) = slurp_file("$assets/words.js") =~ /^const states = \{(.*?)^\};/ms;
+is_deeply([ sort($drawn =~ /^\t"([^"]+)":/mg) ],
+	[ sort($view =~ /(?:THEN|ELSE) '([^']+)'/g) ], 'every status word has a shape');
+
 my $program = -x 'qpsscale-httpd';
 my $modules = $ENV{QPSSCALE_BROWSER} // '';
 
@@ -50,6 +56,9 @@ sub sql { return $node->safe_psql('postgres', $_[0]); }
 
 my $web = add_group($node, $cloud, 'web', desired => 2, min => 1, max => 40, name => 'web', %policy);
 my $calm = add_group($node, $cloud, 'calm', desired => 2, min => 1, max => 9, name => 'calm');
+my $asks = add_group($node, $cloud, 'asks', desired => 2, min => 1, max => 9, name => 'asks',
+	require_approval => 'true');
+$cloud->set_traffic('alb-asks', { kind => 'constant', qps => 140 });
 add_group($node, $cloud, 'odd', desired => 1, min => 1, max => 9, enabled => 'false',
 	name => '<img src=x onerror=alert(1)>');
 $cloud->set_traffic('alb-calm', { kind => 'constant', qps => 90 });
@@ -76,6 +85,9 @@ wait_for($node, "SELECT max(eval_capacity) >= 6 FROM qpsscale.activities WHERE r
 $cloud->set_traffic('alb-web', { kind => 'constant', qps => 190 });
 wait_for($node, "SELECT EXISTS (SELECT FROM qpsscale.activities WHERE resource_group_id = $web AND action = 'scale_down')",
 	't', 'and shrinks');
+
+wait_for($node, "SELECT EXISTS (SELECT FROM qpsscale.decisions WHERE resource_group_id = $asks)", 't',
+	'one waits for a person');
 
 # ---- a browser ----
 

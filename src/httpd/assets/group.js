@@ -63,12 +63,13 @@ export class Group
 		this.head = h("div", {});
 		this.facts = h("dl", { class: "figures" });
 		this.notice = h("div", {});
+		this.approved = h("div", { "aria-live": "polite" });
 		this.list = h("div", {});
 		this.all = h("input", { type: "checkbox", "data-key": "all verdicts",
 			onchange: () => this.showTimeline() });
 		this.whyBody = h("div", { class: "why" }, h("p", { class: "empty" }, "Loading …"));
 		this.whyHead = h("div", { class: "panel-head" });
-		this.element = h("div", {}, this.head, this.notice, this.facts,
+		this.element = h("div", {}, this.head, this.notice, this.approved, this.facts,
 			this.rangeBar(),
 			this.loadChart.element, this.countChart.element,
 			h("section", { class: "chart" }, h("header", {}, h("h2", {}, "Decisions"),
@@ -147,6 +148,14 @@ export class Group
 			h("span", { class: "faint" }, `${group.provider} · ${group.target}`)));
 		fill(this.notice,
 			group.error ? h("p", { class: "notice bad" }, group.error) : null,
+			group.approval ? h("p", { class: "notice ask" },
+				h("span", {}, "Waits for a person until ",
+					clock(group.approval.expires_at), ": ", action(group.approval.action),
+					" ", change(group.approval.from, group.approval.to)),
+				h("button", { type: "button", "data-key": "approve",
+					disabled: !group.yours,
+					onclick: () => this.approve(group.approval.decision_id) },
+				"Do it")) : null,
 			group.suspended ? h("p", { class: "notice" },
 				`Suspended by ${group.suspended.by}, direction ${group.suspended.direction}`,
 				group.suspended.until ? `, until ${clock(group.suspended.until)}` : ", until it is resumed",
@@ -321,6 +330,15 @@ export class Group
 					h("input", { name: "reason", maxlength: 200, autocomplete: "off" }))),
 			h("div", { class: "buttons" }, this.suspend, this.resume)),
 			this.said);
+	}
+
+	async approve(id)
+	{
+		await this.try(this.approved, async () => {
+			await post("/scale/execute", { decision_id: id });
+			fill(this.approved, h("p", { class: "notice good" }, "Done."));
+			this.page.reload();
+		});
 	}
 
 	async operate(path, body, said)

@@ -70,6 +70,7 @@ const states = {
 	"failing": ["warn", "bad"],
 	"held": ["hold", "note"],
 	"waiting": ["wait", "plain"],
+	"needs approval": ["person", "note"],
 };
 
 export function status(word)
