@@ -4275,13 +4275,36 @@ $$;
 COMMENT ON FUNCTION qpsscale.http_health(jsonb) IS
 	'GET /health: status healthy, degraded or unhealthy, in the words of the second original';
 
-/* One sentence that stands by itself, then what the explanation says. */
+/*
+ * One sentence that stands by itself, then use of processors and memory in the
+ * second original's form where the group has targets for them, then what the
+ * explanation says.  "predicted" of a signal is what a forecast said of it.
+ */
 CREATE FUNCTION qpsscale.decision_reason(d qpsscale.decisions)
 RETURNS text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	used text;
 BEGIN
+	SELECT pg_catalog.format('%s. Target %s. ',
+		pg_catalog.string_agg(pg_catalog.format('%s%s: %s%%',
+			CASE WHEN u.predicted IS NULL THEN '' ELSE 'Predicted ' END,
+			u.word, pg_catalog.trim_scale(pg_catalog.round(
+				COALESCE(u.predicted, u.value), 2))), ', ' ORDER BY u.word),
+		pg_catalog.string_agg(pg_catalog.format('%s: %s%%', u.word,
+			pg_catalog.trim_scale(u.target)), ', ' ORDER BY u.word))
+	INTO used
+	FROM (SELECT w.word, (s ->> 'value')::numeric,
+			(s ->> 'predicted')::numeric, (s ->> 'target')::numeric
+		  FROM pg_catalog.jsonb_array_elements(
+			CASE WHEN pg_catalog.jsonb_typeof(d.explanation #> '{inputs,signals}')
+				= 'array' THEN d.explanation #> '{inputs,signals}' END) s
+		  JOIN (VALUES ('cpu', 'CPU'), ('memory', 'Memory')) AS w (name, word)
+			ON w.name = s ->> 'name'
+		  WHERE COALESCE(s ->> 'predicted', s ->> 'value') IS NOT NULL
+			AND s ->> 'target' IS NOT NULL) AS u (word, value, predicted, target);
 	RETURN CASE d.action
 		WHEN 'scale_up' THEN pg_catalog.format(
 			'Scaling up from %s to %s instances. ',
@@ -4293,7 +4316,9 @@ BEGIN
 			THEN 'No scaling: the number of instances is not known. '
 			ELSE pg_catalog.format('No scaling: %s instances stay. ',
 								   d.current_instances) END
-		END || COALESCE(d.explanation ->> 'summary', d.reason);
+		END
+		|| CASE WHEN used LIKE '. %' THEN '' ELSE used END
+		|| COALESCE(d.explanation ->> 'summary', d.reason);
 END
 $$;
 COMMENT ON FUNCTION qpsscale.decision_reason(qpsscale.decisions) IS

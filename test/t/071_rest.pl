@@ -104,6 +104,25 @@ my %wrong = (
 like(call('decide', $_), qr/ERROR:  $wrong{$_}: /, "decide $_: $wrong{$_}")
   foreach sort keys %wrong;
 
+# what was seen of processors and memory is told in the form of the contract
+sub reason_with
+{
+	my ($signals) = @_;
+
+	return sql("INSERT INTO qpsscale.decisions AS d (resource_group_id, expires_at, action, current_instances,"
+		  . " desired_instances, reason, explanation, observed_at, policy_version)"
+		  . " VALUES ($web, now(), 'scale_up', 4, 6, 'signal_scale_up', '{\"summary\": \"So it is.\","
+		  . " \"inputs\": {\"signals\": $signals}}', now(), 1) RETURNING qpsscale.decision_reason(d)");
+}
+is(reason_with('[{"name": "memory", "value": 70, "target": 80}, {"name": "cpu", "value": 85.126, "target": 60}, {"name": "queue", "value": 3, "target": 1}]'),
+	'Scaling up from 4 to 6 instances. CPU: 85.13%, Memory: 70%. Target CPU: 60%, Memory: 80%. So it is.',
+	'use of processors and memory');
+is(reason_with('[{"name": "cpu", "value": 50, "predicted": 85, "target": 60}]'),
+	'Scaling up from 4 to 6 instances. Predicted CPU: 85%. Target CPU: 60%. So it is.',
+	'what a forecast says of it');
+is(reason_with($_), 'Scaling up from 4 to 6 instances. So it is.', "nothing of $_")
+  foreach ('[]', '[{"name": "cpu", "target": 60, "error": "gone"}]', 'null', '{}');
+
 # ---- executing ----
 
 my $answer = call('execute', { decision_id => $decision->{id} });
