@@ -4318,7 +4318,9 @@ BEGIN
 								   d.current_instances) END
 		END
 		|| CASE WHEN used LIKE '. %' THEN '' ELSE used END
-		|| COALESCE(d.explanation ->> 'summary', d.reason);
+		-- which ends with what the reader should do
+		|| COALESCE(pg_catalog.regexp_replace(d.explanation ->> 'summary',
+			'[;,] nothing is to be done\.$', '.'), d.reason);
 END
 $$;
 COMMENT ON FUNCTION qpsscale.decision_reason(qpsscale.decisions) IS
@@ -4399,7 +4401,7 @@ BEGIN
 					'reason_code', d.reason,
 					'wanted', d.explanation -> 'wanted',
 					'current_instances', d.current_instances,
-					'retry_at', d.explanation -> 'blocked_until',
+					'retry_at', (d.explanation ->> 'blocked_until')::timestamptz,
 					'retry_after_seconds', pg_catalog.ceil(EXTRACT(epoch FROM
 						(d.explanation ->> 'blocked_until')::timestamptz
 						- pg_catalog.clock_timestamp())))::text,

@@ -66,7 +66,8 @@ my $decision = call('decide', { resource_id => $web_uuid, use_prediction => JSON
 like($decision->{id}, $uuid, 'a decision has an id');
 is_deeply([ @$decision{qw(resource_id decision_type current_instances target_instances)} ],
 	[ $web_uuid, 'scaleup', 4, 6 ], 'and says what would be done');
-like($decision->{reason}, qr/^Scaling up from 4 to 6 instances\. \S/, 'and why, in words');
+like($decision->{reason}, qr/^Scaling up from 4 to 6 instances\. The load needs more .*[a-z]\.$/, 'and why, in words');
+unlike($decision->{reason}, qr/nothing is to be done/, 'without what somebody reads at night');
 is($decision->{reason_code}, 'dynamic_scaling_scale_up', 'and as a word');
 like($decision->{created_at}, $time, 'and when, in UTC');
 is($decision->{executed}, JSON::PP::false, 'and that it was not done');
@@ -150,6 +151,7 @@ like($refused, qr/ERROR:  QS006: Resource is in cooldown period/,
 	'within the cooldown after an action no other is decided');
 is(detail_of($refused)->{resource_id}, $web_uuid, 'the answer names the resource');
 cmp_ok(detail_of($refused)->{retry_after_seconds} // 0, '>', 0, 'and when to come back');
+like(detail_of($refused)->{retry_at}, $time, 'also as a time');
 is(sql('SELECT count(*) FROM qpsscale.decisions'), $before, 'and nothing is recorded');
 is(call('decide', { resource_id => $web, overrides => { qps => 600 } })->{decision_type},
 	'noaction', 'a what-if is answered anyway');
