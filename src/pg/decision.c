@@ -57,8 +57,10 @@ static const char insert_sql[] =
 "INSERT INTO qpsscale.decisions AS d (resource_group_id, decided_at,"
 "  decided_by, expires_at, action, current_instances, desired_instances,"
 "  reason, explanation, confidence, use_prediction, overrides, observed_at,"
-"  policy_version)"
-" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, NULL, $10, $11, $12, $13)"
+"  policy_version, estimated_hourly_cost, currency)"
+" SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, NULL, $10, $11, $12, $13,"
+"  c.hourly, c.currency"
+" FROM qpsscale.instance_cost($1, $7, $2) AS c"
 " RETURNING d.*";
 
 static void

@@ -29,14 +29,15 @@ static const char withdraw_sql[] =
 static const char record_sql[] =
 "INSERT INTO qpsscale.decisions (resource_group_id, decided_at, expires_at,"
 "  action, current_instances, desired_instances, reason, explanation,"
-"  observed_at, policy_version)"
+"  observed_at, policy_version, estimated_hourly_cost, currency)"
 " SELECT w.id, w.at, w.expires_at, w.action, w.base, w.desired, w.reason,"
-"  w.explanation::jsonb, w.at, w.version"
+"  w.explanation::jsonb, w.at, w.version, c.hourly, c.currency"
 " FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[],"
 "  $4::text[], $5::integer[], $6::integer[], $7::text[], $8::text[],"
 "  $9::bigint[])"
 "  AS w(id, at, expires_at, action, base, desired, reason, explanation,"
 "       version)"
+" CROSS JOIN LATERAL qpsscale.instance_cost(w.id, w.desired, w.at) AS c"
 " WHERE NOT EXISTS (SELECT FROM qpsscale.decisions d"
 "  WHERE d.resource_group_id = w.id AND d.decided_by IS NULL"
 "  AND NOT d.executed AND d.expires_at > w.at)";

@@ -229,7 +229,7 @@ check_load(ValidationReport *report, const QpsscaleGroup *group)
 				NULL);
 }
 
-#define SECONDS_PER_MONTH	(30 * 86400)
+#define SECONDS_PER_MONTH	(730 * 3600)
 
 /* What asking for the load will cost, at the settings of now. */
 static void

@@ -267,7 +267,7 @@ subtest 'what validate finds' => sub {
 	like($found->($id, 'instances'), qr/^ok \| 2 in service/, 'the instances');
 	like($found->($id, 'state'), qr/Resume its processes Launch and Terminate/,
 		'what is suspended, in AWS\' words');
-	like($found->($id, 'cost'), qr/^ok \| .* 720 metrics a month, about 0\.01 USD/,
+	like($found->($id, 'cost'), qr/^ok \| .* 730 metrics a month, about 0\.01 USD/,
 		'what the load costs: this worker asks once an hour');
 	foreach my $case (
 		[ 'capacity', 'DescribeAutoScalingGroups', 'autoscaling' ],

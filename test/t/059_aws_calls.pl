@@ -95,18 +95,18 @@ subtest 'what that costs a month is told before the bill does' => sub {
 	};
 
 	wait_for($node, 'SHOW qpsscale.interval', '1h', 'the pace of before');
-	# 720 hours, at 0.01 USD per 1,000 metrics
+	# 730 hours, at 0.01 USD per 1,000 metrics
 	is($cost->('', "component = 'load_metrics'"),
-		'load_metrics|720000|7.20|USD', 'a metric an hour of a thousand balancers');
-	is($cost->(1, "component = 'load_metrics'"), 'load_metrics|720|0.01|USD',
+		'load_metrics|730000|7.30|USD', 'a metric an hour of a thousand balancers');
+	is($cost->(1, "component = 'load_metrics'"), 'load_metrics|730|0.01|USD',
 		'of one group');
 	like(sql('SELECT detail FROM qpsscale_validate(1)'
-			  . " WHERE check_name = 'cost'"), qr/720 metrics a month, about 0\.01 USD/,
+			  . " WHERE check_name = 'cost'"), qr/730 metrics a month, about 0\.01 USD/,
 		'which validate says as well');
-	is($cost->('1, 3', "component = 'instances'"), 'instances|2160||',
+	is($cost->('1, 3', "component = 'instances'"), 'instances|2190||',
 		'three instances have hours and no price');
 	is(sql("SELECT note FROM qpsscale_estimate_cost(1) WHERE price IS NULL"),
-		'no price', 'and that is said');
+		'no price: the group has neither hourly_price nor instance_type', 'and that is said');
 	like(($node->psql('postgres', 'SELECT * FROM qpsscale_estimate_cost(0)'))[2],
 		qr/resource group 0 does not exist/, 'a group must exist');
 	like(($node->psql('postgres',
@@ -122,7 +122,7 @@ subtest 'groups that share a load balancer share its metric' => sub {
 	tick();
 	is($cloud->counters->{metrics_asked}, 1, 'thirty groups, one metric');
 	is(sql('SELECT quantity FROM qpsscale_estimate_cost() WHERE amount > 0'),
-		'720', 'which is what the estimate says');
+		'730', 'which is what the estimate says');
 	is(requests('DescribeAutoScalingGroups'), 1, 'and one call for them all');
 	is( sql('SELECT count(*) FROM qpsscale.state s JOIN qpsscale.resource_groups g'
 			  . ' ON g.id = s.resource_group_id WHERE g.enabled AND s.latest_qps = 40'),

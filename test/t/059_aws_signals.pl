@@ -163,7 +163,7 @@ subtest 'groups of one load balancer share a metric' => sub {
 			law => 'value', target => 1);
 	}
 	is(sql("SELECT quantity || ' ' || note FROM qpsscale_estimate_cost() WHERE component = 'signal_metrics'"),
-		'720 1 further metric(s), each asked every 3600 s, GetMetricData at 0.01 USD per 1,000',
+		'730 1 further metric(s), each asked every 3600 s, GetMetricData at 0.01 USD per 1,000',
 		'which is paid for once');
 	traffic('shared', 190, TargetResponseTime => 1);
 	$cloud->reset_log;

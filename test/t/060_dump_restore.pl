@@ -16,7 +16,7 @@ my ($node, $cloud) = QpsscaleNode->start(preload => 0);
 my $dump = PostgreSQL::Test::Utils::tempdir . '/dump';
 
 my @tables = qw(resource_groups state signals signal_state schedules activities
-  evaluations errors armed webhooks alerts api_tokens);
+  evaluations errors armed webhooks alerts api_tokens prices);
 
 # All that is to survive, as text: each table, where each sequence stands, and
 # the accounts with their rights and references to secrets.
@@ -35,7 +35,7 @@ sub contents
 		  . "\n";
 	}
 	foreach my $table (qw(resource_groups signals schedules activities evaluations errors
-		webhooks alerts api_tokens))
+		webhooks alerts api_tokens prices))
 	{
 		$text .= "$table: "
 		  . $server->safe_psql($database,
@@ -139,6 +139,10 @@ my $modifications = modifications();
 
 # who may ask, also where the role will not be there
 $node->safe_psql('postgres', "CREATE ROLE asks; SELECT qpsscale_create_token('asks', 'CI')");
+
+# what it costs
+$node->safe_psql('postgres', 'INSERT INTO qpsscale.prices'
+	  . " (provider, instance_type, price_per_hour, currency) VALUES ('byteplus', 'g3', 0.1, 'USD')");
 
 # who is told, also where its owner's role will not be there
 $node->safe_psql('postgres',

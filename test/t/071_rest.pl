@@ -252,6 +252,8 @@ my $cost = call('estimate', { resource_id => $web_uuid, instance_count => 5 });
 is($cost->{instance_count}, 5, 'costs are those of the number asked');
 ok(exists $cost->{$_}, "$_ has its place")
   foreach qw(hourly_cost daily_cost monthly_cost instance_type);
+is($cost->{hourly_cost}, undef, 'what has no price costs null');
+like($cost->{unpriced}, qr/neither hourly_price nor instance_type/, 'and says why');
 like(call('estimate', { resource_id => $web, instance_count => -1 }),
 	qr/ERROR:  22023: /, 'fewer than none have no cost');
 like(call('estimate', { instance_count => 1 }), qr/ERROR:  22P02: /, 'nor has no group');

@@ -217,6 +217,14 @@ my @promises = (
 		}
 	],
 	[
+		qr/FROM qpsscale.instance_cost/ => sub {
+			my ($output, $sample) = @_;
+
+			like($output, qr/^\Q${\ join '|', cells((sample_rows($sample->{text}))[1]) }\E$/m,
+				'four instances cost what the manual shows');
+		}
+	],
+	[
 		qr/FROM qpsscale.schedules_at/ => sub {
 			like($_[0], qr/^night\|\|6\|.*\nsale\|4\|\|/m,
 				'night and sale hold on that Friday');
