@@ -28,9 +28,9 @@ FROM qpsscale.resource_groups g, (VALUES
 	('40 s', 'none', 'scale_down', 'scale_down_cooldown', 'scale_down_cooldown', 60, 3, 3))
 	AS v (after, action, wanted, reason, blocker, load, had, desired)
 WHERE g.name = 'web';
-INSERT INTO qpsscale.activities (resource_group_id, activity_key, requested_at, action, delta,
+INSERT INTO qpsscale.activities (resource_group_id, activity_key, requested_at, finished_at, action, delta,
 	desired_capacity, status, reason, eval_capacity, policy_version)
-SELECT g.id, 'k', '2026-01-01 12:00:20Z', 'scale_up', 1, 3, 'successful', 'dynamic_scaling_scale_up', 2, 1
+SELECT g.id, 'k', '2026-01-01 12:00:20Z', '2026-01-01 12:00:27Z', 'scale_up', 1, 3, 'successful', 'dynamic_scaling_scale_up', 2, 1
 FROM qpsscale.resource_groups g WHERE g.name = 'web';
 INSERT INTO qpsscale.errors (resource_group_id, source, message, occurred_at)
 SELECT g.id, 'load', 'no answer ' || n, timestamptz '2026-01-01 12:00:30Z' + n * interval '1 s'

@@ -4882,12 +4882,13 @@ COMMENT ON FUNCTION qpsscale.requested_before(jsonb) IS
  * What an explanation says of load and capacity.  Where requests do not drive
  * the group, the proposal that wins does, or else the first.  What a share
  * (of CPU, say) should be does not grow with the instances: per_instance is
- * false then.
+ * false then.  Running are those in service, or where that was not asked all
+ * members of the group.
  */
 CREATE FUNCTION qpsscale.seen_in(
 	explanation jsonb,
 	OUT load double precision, OUT target double precision, OUT driver text,
-	OUT per_instance boolean, OUT in_service integer, OUT desired integer,
+	OUT per_instance boolean, OUT running integer, OUT desired integer,
 	OUT minimum integer, OUT maximum integer)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -4903,7 +4904,8 @@ AS $$
 			FROM pg_catalog.jsonb_array_elements(i.inputs -> 'signals')
 				AS s (signal)
 			WHERE s.signal -> 'name' = p.proposal -> 'source'), false),
-		(i.inputs #>> '{capacity,in_service}')::integer,
+		COALESCE(i.inputs #>> '{capacity,in_service}',
+				 i.inputs #>> '{capacity,total}')::integer,
 		(i.inputs #>> '{capacity,desired}')::integer,
 		GREATEST((i.inputs #>> '{capacity,min}')::integer,
 				 (i.inputs #>> '{policy,min_instances}')::integer),
@@ -4924,20 +4926,20 @@ COMMENT ON FUNCTION qpsscale.seen_in(jsonb) IS
 	'of an explanation: load, what one instance should take of it, and capacity';
 
 /*
- * A row for each change of verdict, the one before the period, and what was
- * seen last.
+ * A row for each change of verdict, the one before the period, what was seen
+ * last, and as a verdict outlives the arrival of instances, a row for that.
  */
 CREATE FUNCTION qpsscale.seen_between(group_id bigint, since timestamptz,
 									  until timestamptz)
 RETURNS TABLE (at timestamptz, load double precision,
 			   target double precision, per_instance boolean,
-			   in_service integer, desired integer, minimum integer,
+			   running integer, desired integer, minimum integer,
 			   maximum integer)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT GREATEST(e.evaluated_at, since), s.load, s.target,
-		s.per_instance, s.in_service, s.desired, s.minimum, s.maximum
+		s.per_instance, s.running, s.desired, s.minimum, s.maximum
 	FROM (SELECT r.evaluated_at, r.explanation
 		  FROM qpsscale.evaluations r
 		  WHERE r.resource_group_id = group_id
@@ -4951,9 +4953,26 @@ AS $$
 		  LIMIT 50000) e,
 		qpsscale.seen_in(e.explanation) s
 	UNION ALL
+	SELECT a.finished_at, s.load, s.target, s.per_instance, a.desired_capacity,
+		a.desired_capacity, s.minimum, s.maximum
+	FROM (SELECT r.finished_at, r.desired_capacity
+		  FROM qpsscale.activities r
+		  WHERE r.resource_group_id = group_id AND r.status = 'successful'
+			AND r.requested_at <= until
+		  ORDER BY r.id DESC
+		  LIMIT 5000) a
+	CROSS JOIN LATERAL (
+		SELECT e.explanation FROM qpsscale.evaluations e
+		WHERE e.resource_group_id = group_id
+			AND e.evaluated_at <= a.finished_at
+		ORDER BY e.id DESC LIMIT 1) e,
+		qpsscale.seen_in(e.explanation) s
+	WHERE a.finished_at > since AND a.finished_at <= until
+	UNION ALL
 	SELECT LEAST(s.last_evaluated_at, until),
 		CASE WHEN g.target_qps IS NOT NULL THEN s.latest_qps ELSE l.load END,
-		l.target, l.per_instance, s.latest_in_service, s.latest_capacity,
+		l.target, l.per_instance,
+		COALESCE(s.latest_in_service, s.latest_total), s.latest_capacity,
 		GREATEST(s.latest_min, g.min_instances),
 		LEAST(s.latest_max, g.max_instances)
 	FROM qpsscale.state s
@@ -4992,7 +5011,7 @@ AS $$
 			(pg_catalog.array_agg(v.target ORDER BY v.at DESC))[1] AS target,
 			(pg_catalog.array_agg(v.per_instance ORDER BY v.at DESC))[1]
 				AS per_instance,
-			(pg_catalog.array_agg(v.in_service ORDER BY v.at DESC))[1] AS in_service,
+			(pg_catalog.array_agg(v.running ORDER BY v.at DESC))[1] AS running,
 			(pg_catalog.array_agg(v.desired ORDER BY v.at DESC))[1] AS desired,
 			(pg_catalog.array_agg(v.minimum ORDER BY v.at DESC))[1] AS minimum,
 			(pg_catalog.array_agg(v.maximum ORDER BY v.at DESC))[1] AS maximum
@@ -5008,9 +5027,9 @@ AS $$
 			pg_catalog.round(p.peak::numeric, 2) ORDER BY p.at), '[]'),
 		'usable', COALESCE(pg_catalog.jsonb_agg(
 			pg_catalog.round((p.target * CASE WHEN p.per_instance
-				THEN COALESCE(p.in_service, p.desired) ELSE 1 END)::numeric, 2)
+				THEN COALESCE(p.running, p.desired) ELSE 1 END)::numeric, 2)
 			ORDER BY p.at), '[]'),
-		'in_service', COALESCE(pg_catalog.jsonb_agg(p.in_service ORDER BY p.at), '[]'),
+		'running', COALESCE(pg_catalog.jsonb_agg(p.running ORDER BY p.at), '[]'),
 		'desired', COALESCE(pg_catalog.jsonb_agg(p.desired ORDER BY p.at), '[]'),
 		'minimum', COALESCE(pg_catalog.jsonb_agg(p.minimum ORDER BY p.at), '[]'),
 		'maximum', COALESCE(pg_catalog.jsonb_agg(p.maximum ORDER BY p.at), '[]'))

@@ -25,10 +25,10 @@ export const axisWidth = 66;
 export class Chart
 {
 	constructor({ title, unit, lines, bands = [], height = 220, onmoment,
-		fit = lines.length, sync })
+		fit = lines.length, whole = false, sync })
 	{
 		Object.assign(this, { title, unit, lines, bands, height, onmoment,
-			fit, sync });
+			fit, whole, sync });
 		this.data = [[], ...lines.map(() => [])];
 		this.range = null;
 		this.at = null;			/* index that the cursor is at */
@@ -77,6 +77,8 @@ export class Chart
 			axes: [
 				{ ...axis, space: 90, values: (u, splits) => this.times(splits) },
 				{ ...axis, size: axisWidth,
+					incrs: this.whole ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000,
+						2000, 5000, 10000, 100000] : undefined,
 					values: (u, splits) => splits.map(v => number(v)) },
 			],
 			series: [{}, ...this.lines.map(line => ({

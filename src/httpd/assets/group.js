@@ -53,9 +53,9 @@ export class Group
 				{ title: "forecast high", colour: "c-forecast", key: "high", width: 0 }],
 			bands: [{ series: [5, 4], fill: "c-forecast-fill" }] });
 		this.countChart = new Chart({ title: "Instances", unit: "instances",
-			sync, onmoment, height: 180, fit: 2,
+			sync, onmoment, height: 180, fit: 2, whole: true,
 			lines: [
-				{ title: "in service", colour: "c-service", key: "service", step: true, digits: 0 },
+				{ title: "running", colour: "c-service", key: "service", width: 4, step: true, digits: 0 },
 				{ title: "desired", colour: "ink", key: "desired", dash: [6, 3], step: true, digits: 0 },
 				{ title: "minimum", colour: "soft", key: "limit", dash: [2, 3], width: 1.5, step: true, digits: 0 },
 				{ title: "maximum", colour: "soft", key: "limit", dash: [2, 3], width: 1.5, step: true, digits: 0 }] });
@@ -203,7 +203,7 @@ export class Group
 			this.loadChart.unit = unit(group);
 		this.loadChart.element.classList.toggle("no-forecast", !forecast);
 		this.loadChart.set(merged(series, forecast), range, marks);
-		this.countChart.set([series.at, series.in_service, series.desired,
+		this.countChart.set([series.at, series.running, series.desired,
 			series.minimum, series.maximum], range, marks);
 		this.lane.set(timeline, range);
 	}
