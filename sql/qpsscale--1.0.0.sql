@@ -4747,7 +4747,10 @@ BEGIN
 		'hourly_cost', c.hourly,
 		'daily_cost', c.daily,
 		'monthly_cost', c.monthly,
-		'instance_type', c.instance_type,
+		-- the second original knew no types and said of which kind it was
+		'instance_type', COALESCE(c.instance_type,
+			(SELECT CASE g.provider WHEN 'aws' THEN 'ec2' ELSE g.provider END
+			 FROM qpsscale.resource_groups g WHERE g.id = the_group)),
 		'instance_count', instances,
 		'currency', c.currency,
 		'price_source', c.price_source,

@@ -205,6 +205,18 @@ status_is($httpd->get("/scale/history?$_->[0]", $reader), $_->[1], "history $_->
 my $cost = $httpd->post('/cost/estimate', { resource_id => $uuid, instance_count => 5 }, $reader);
 status_is($cost, 200, 'costs');
 is($cost->{json}{instance_count}, 5, 'of that many');
+is($cost->{json}{hourly_cost}, undef, 'what has no price has no cost');
+like($cost->{json}{unpriced}, qr/\S/, 'and why is said');
+sql("UPDATE qpsscale.resource_groups SET hourly_price = 0.10, currency = 'USD' WHERE id = $web");
+$cost = $httpd->post('/cost/estimate', { resource_id => $uuid, instance_count => 5 }, $reader);
+is(join(' ', map { 0 + $_ } @{ $cost->{json} }{qw(hourly_cost daily_cost monthly_cost)}),
+	'0.5 12 365', 'priced it is numbers, of 730 hours a month');
+like($cost->{content}, qr/"hourly_cost" ?: ?0\.5/, 'and not strings');
+is($cost->{json}{instance_type}, 'byteplus', 'without a type it is the kind of machines');
+my $priced = $httpd->post('/scale/decide',
+	{ resource_id => $uuid, overrides => { qps => 300 } }, $operator);
+is(0 + $priced->{json}{estimated_cost}, $priced->{json}{target_instances} / 10,
+	'and a decision tells it of an hour');
 my $metrics = $httpd->get('/metrics', $reader);
 status_is($metrics, 200, 'metrics');
 is($metrics->{headers}{'content-type'}, 'text/plain; version=0.0.4; charset=utf-8',

@@ -362,7 +362,8 @@ my @promises = (
 			like($said[0]{decision_type}, qr/^(scaleup|noaction)$/, 'a what-if is answered');
 			is_deeply([ $said[1]{count}, $said[1]{events}[0]{action} ], [ 1, 'ScaleUp' ],
 				'the history');
-			is($said[2]{instance_count}, 5, 'the estimate');
+			is(join(' ', @{ $said[2] }{qw(hourly_cost daily_cost monthly_cost instance_type instance_count)}),
+				'0.4825 11.58 352.225 ecs.g3i.large 5', 'the estimate');
 			is($said[3]{detail}, 'decision 00000000-0000-4000-8000-000000000000 does not exist',
 				'and the problem');
 		}
