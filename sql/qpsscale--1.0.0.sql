@@ -1246,6 +1246,7 @@ BEGIN
 		DELETE FROM qpsscale.signals s WHERE s.resource_group_id = OLD.id;
 		DELETE FROM qpsscale.signal_state s WHERE s.resource_group_id = OLD.id;
 		DELETE FROM qpsscale.schedules s WHERE s.resource_group_id = OLD.id;
+		DELETE FROM qpsscale.counters c WHERE c.resource_group_id = OLD.id;
 	ELSIF TG_OP = 'UPDATE' THEN
 		-- a built-in signal that was switched on anew has no past
 		DELETE FROM qpsscale.signal_state s
@@ -1259,6 +1260,7 @@ BEGIN
 		DELETE FROM qpsscale.signals;
 		DELETE FROM qpsscale.signal_state;
 		DELETE FROM qpsscale.schedules;
+		DELETE FROM qpsscale.counters c WHERE c.resource_group_id <> 0;
 	END IF;
 	RETURN NULL;
 END
@@ -4257,6 +4259,339 @@ COMMENT ON FUNCTION qpsscale.token_role(text, text) IS
 	'for qpsscale-httpd: the role that a token stands for, if it is valid and comes from where it may';
 
 ------------------------------------------------------------------------------
+-- Metrics
+------------------------------------------------------------------------------
+
+/*
+ * History is bounded, so what is counted in it would fall: these only rise.
+ * Triggers count what is written to the history, in the same transaction; a
+ * group that repeats its verdict writes nothing and costs nothing here.
+ *
+ * Not dumped: a restore writes the history, which counts it again.
+ */
+CREATE TABLE qpsscale.counters (
+	name text COLLATE "C" NOT NULL,
+	resource_group_id bigint NOT NULL,
+	label text COLLATE "C" NOT NULL,
+	value bigint NOT NULL,
+	PRIMARY KEY (name, resource_group_id, label)
+) WITH (fillfactor = 50);
+
+COMMENT ON TABLE qpsscale.counters IS
+	'what has happened since the extension was created or restored, for qpsscale.metrics';
+COMMENT ON COLUMN qpsscale.counters.name IS 'what is counted';
+COMMENT ON COLUMN qpsscale.counters.resource_group_id IS 'the group; 0 = of none';
+COMMENT ON COLUMN qpsscale.counters.label IS 'what tells it from others of that name; of scale_skipped direction and reason';
+COMMENT ON COLUMN qpsscale.counters.value IS 'how often';
+
+CREATE FUNCTION qpsscale.count_activities()
+RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- of an INSERT, which a restore does with rows that have ended, nothing is old
+	IF TG_OP = 'INSERT' THEN
+		INSERT INTO qpsscale.counters AS c
+		SELECT v.name, n.resource_group_id, n.action, pg_catalog.sum(v.value)
+		FROM new_rows n
+		CROSS JOIN LATERAL (VALUES
+			('scale_actions', (n.accepted_at IS NOT NULL)::integer),
+			('scale_instances', CASE WHEN n.accepted_at IS NOT NULL THEN pg_catalog.abs(n.delta) ELSE 0 END),
+			('scale_action_failures', (n.status = 'failed')::integer)) AS v (name, value)
+		WHERE v.value > 0
+		GROUP BY v.name, n.resource_group_id, n.action
+		ORDER BY v.name, n.resource_group_id, n.action
+		ON CONFLICT (name, resource_group_id, label)
+			DO UPDATE SET value = c.value + EXCLUDED.value;
+	ELSE
+		INSERT INTO qpsscale.counters AS c
+		SELECT v.name, n.resource_group_id, n.action, pg_catalog.sum(v.value)
+		FROM new_rows n
+		JOIN old_rows o ON o.id = n.id
+		CROSS JOIN LATERAL (VALUES
+			('scale_actions',
+			 (o.accepted_at IS NULL AND n.accepted_at IS NOT NULL)::integer),
+			('scale_instances',
+			 CASE WHEN o.accepted_at IS NULL AND n.accepted_at IS NOT NULL THEN pg_catalog.abs(n.delta) ELSE 0 END),
+			('scale_action_failures',
+			 (o.status <> 'failed' AND n.status = 'failed')::integer)) AS v (name, value)
+		WHERE v.value > 0
+		GROUP BY v.name, n.resource_group_id, n.action
+		ORDER BY v.name, n.resource_group_id, n.action
+		ON CONFLICT (name, resource_group_id, label)
+			DO UPDATE SET value = c.value + EXCLUDED.value;
+	END IF;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.count_activities() IS
+	'trigger: counts actions, instances and failures';
+
+CREATE FUNCTION qpsscale.count_evaluations()
+RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	INSERT INTO qpsscale.counters AS c
+	SELECT 'scale_skipped', n.resource_group_id,
+		(n.explanation ->> 'wanted') || ' ' || n.blocker, pg_catalog.count(*)
+	FROM new_rows n
+	WHERE n.blocker IS NOT NULL AND (n.explanation ->> 'wanted') <> 'none'
+	GROUP BY 2, 3
+	ORDER BY 2, 3
+	ON CONFLICT (name, resource_group_id, label)
+		DO UPDATE SET value = c.value + EXCLUDED.value;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.count_evaluations() IS
+	'trigger: counts actions that were wanted and held back';
+
+CREATE FUNCTION qpsscale.count_errors()
+RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	INSERT INTO qpsscale.counters AS c
+	SELECT 'errors', COALESCE(n.resource_group_id, 0), n.source, pg_catalog.count(*)
+	FROM new_rows n
+	GROUP BY 2, 3
+	ORDER BY 2, 3
+	ON CONFLICT (name, resource_group_id, label)
+		DO UPDATE SET value = c.value + EXCLUDED.value;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.count_errors() IS
+	'trigger: counts errors by their source';
+
+CREATE FUNCTION qpsscale.count_deliveries()
+RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	INSERT INTO qpsscale.counters AS c
+	SELECT CASE n.status WHEN 'delivered' THEN 'webhook_deliveries'
+			ELSE 'webhook_deliveries_dead' END,
+		0, COALESCE(w.name, 'default'), pg_catalog.count(*)
+	FROM new_rows n
+	JOIN old_rows o ON o.id = n.id
+	LEFT JOIN qpsscale.webhooks w ON w.id = n.webhook_id
+	WHERE n.status <> 'pending' AND o.status = 'pending'
+	GROUP BY 1, 3
+	ORDER BY 1, 3
+	ON CONFLICT (name, resource_group_id, label)
+		DO UPDATE SET value = c.value + EXCLUDED.value;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.count_deliveries() IS
+	'trigger: counts deliveries of alerts that have come to an end';
+
+CREATE TRIGGER activities_count_insert
+	AFTER INSERT ON qpsscale.activities
+	REFERENCING NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION qpsscale.count_activities();
+COMMENT ON TRIGGER activities_count_insert ON qpsscale.activities IS
+	'counts actions';
+CREATE TRIGGER activities_count_update
+	AFTER UPDATE ON qpsscale.activities
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION qpsscale.count_activities();
+COMMENT ON TRIGGER activities_count_update ON qpsscale.activities IS
+	'counts actions, instances and failures';
+CREATE TRIGGER evaluations_count_insert
+	AFTER INSERT ON qpsscale.evaluations
+	REFERENCING NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION qpsscale.count_evaluations();
+COMMENT ON TRIGGER evaluations_count_insert ON qpsscale.evaluations IS
+	'counts actions that were held back';
+CREATE TRIGGER errors_count_insert
+	AFTER INSERT ON qpsscale.errors
+	REFERENCING NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION qpsscale.count_errors();
+COMMENT ON TRIGGER errors_count_insert ON qpsscale.errors IS
+	'counts errors';
+CREATE TRIGGER alert_deliveries_count_update
+	AFTER UPDATE ON qpsscale.alert_deliveries
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION qpsscale.count_deliveries();
+COMMENT ON TRIGGER alert_deliveries_count_update ON qpsscale.alert_deliveries IS
+	'counts deliveries';
+
+/*
+ * One family after the other, in the order of their names.  A group that is
+ * not enabled has its limits and its last size, and no load.
+ */
+CREATE VIEW qpsscale.metrics AS
+WITH family (name, type, help) AS (VALUES
+	('qpsscale_build_info', 'gauge', 'Version of the extension; always 1.'),
+	('qpsscale_armed', 'gauge', '1: this database may scale its groups; 0: every group is in dry run.'),
+	('qpsscale_worker_up', 'gauge', '1: a resident worker serves this database.'),
+	('qpsscale_worker_last_success_timestamp_seconds', 'gauge', 'When the resident worker last finished a tick.'),
+	('qpsscale_worker_loop_duration_seconds', 'gauge', 'How long its last tick took.'),
+	('qpsscale_worker_loops_total', 'counter', 'Ticks since the worker was started.'),
+	('qpsscale_evaluations_total', 'counter', 'Groups that the worker has evaluated since it was started, once per tick.'),
+	('qpsscale_cloud_requests_total', 'counter', 'Requests that the worker has sent to clouds since it was started.'),
+	('qpsscale_cloud_request_failures_total', 'counter', 'Those of them that failed.'),
+	('qpsscale_evaluation_failures_total', 'counter', 'Errors of a group by stage; one that repeats from tick to tick counts once.'),
+	('qpsscale_group_enabled', 'gauge', '1: the group is evaluated.'),
+	('qpsscale_group_live', 'gauge', '1: the group is enabled and not in dry run.'),
+	('qpsscale_group_capacity_current', 'gauge', 'Members of the scaling group, booting ones too.'),
+	('qpsscale_group_capacity_desired', 'gauge', 'Desired capacity in the cloud.'),
+	('qpsscale_group_capacity_healthy', 'gauge', 'Members in service, where that was asked for since the size last changed.'),
+	('qpsscale_group_capacity_min', 'gauge', 'Minimum of the scaling group in the cloud.'),
+	('qpsscale_group_capacity_max', 'gauge', 'Maximum of the scaling group in the cloud.'),
+	('qpsscale_group_capacity_optimal', 'gauge', 'Instances that the load needs, within the limits.'),
+	('qpsscale_group_requests_per_second', 'gauge', 'Load last seen.'),
+	('qpsscale_group_target_requests_per_second', 'gauge', 'Load that one instance should serve.'),
+	('qpsscale_group_metric_timestamp_seconds', 'gauge', 'When a load was last seen.'),
+	('qpsscale_group_last_evaluation_timestamp_seconds', 'gauge', 'When the group was last evaluated.'),
+	('qpsscale_group_consecutive_errors', 'gauge', 'Evaluations in a row that failed.'),
+	('qpsscale_group_paused', 'gauge', '1: an operator, or a foreign change, has suspended the group.'),
+	('qpsscale_group_cooldown_active', 'gauge', '1: a cooldown runs.'),
+	('qpsscale_group_backoff_active', 'gauge', '1: the circuit breaker is open.'),
+	('qpsscale_group_stock_out', 'gauge', '1: the cloud accepts growth and delivers no instances.'),
+	('qpsscale_group_approval_required', 'gauge', '1: an action was decided and waits for a person.'),
+	('qpsscale_group_at_max_capacity', 'gauge', '1: the load needs more instances than the limits allow.'),
+	('qpsscale_scale_actions_total', 'counter', 'Actions that the cloud accepted.'),
+	('qpsscale_scale_instances_total', 'counter', 'Instances that those actions added or removed.'),
+	('qpsscale_scale_action_failures_total', 'counter', 'Actions that failed.'),
+	('qpsscale_scale_skipped_total', 'counter', 'Times that a wanted action began to be held back, by reason.'),
+	('qpsscale_webhook_pending', 'gauge', 'Deliveries of alerts that are due or wait for another attempt.'),
+	('qpsscale_webhook_dead', 'gauge', 'Deliveries of alerts that were given up and not replayed.'),
+	('qpsscale_webhook_deliveries_total', 'counter', 'Alerts delivered.'),
+	('qpsscale_webhook_delivery_failures_total', 'counter', 'Alerts whose delivery was given up.')
+), sample (name, labels, value) AS (
+	SELECT 'qpsscale_build_info', pg_catalog.jsonb_build_object('version', '1.0.0'), 1::double precision
+	UNION ALL
+	SELECT 'qpsscale_armed', '{}', qpsscale.is_armed()::integer
+	UNION ALL
+	SELECT 'qpsscale_worker_up', '{}', qpsscale.is_served()::integer
+	UNION ALL
+	SELECT v.name, '{}', v.value
+	FROM qpsscale.stat_worker_rows() w
+	CROSS JOIN LATERAL (VALUES
+		('qpsscale_worker_last_success_timestamp_seconds', EXTRACT(epoch FROM w.last_tick_finished_at)::double precision),
+		('qpsscale_worker_loop_duration_seconds', w.last_tick_ms / 1000),
+		('qpsscale_worker_loops_total', w.ticks),
+		('qpsscale_evaluations_total', w.groups_evaluated),
+		('qpsscale_cloud_requests_total', w.api_calls),
+		('qpsscale_cloud_request_failures_total', w.api_errors)) AS v (name, value)
+	WHERE w.database = pg_catalog.current_database() AND v.value IS NOT NULL
+	UNION ALL
+	SELECT v.name, pg_catalog.jsonb_build_object('resource_group', g.name), v.value
+	FROM qpsscale.resource_groups g
+	JOIN qpsscale.state s ON s.resource_group_id = g.id
+	CROSS JOIN LATERAL (VALUES
+		('qpsscale_group_enabled', g.enabled::integer::double precision),
+		('qpsscale_group_live', (g.enabled AND NOT g.dry_run)::integer),
+		('qpsscale_group_capacity_current', s.latest_total),
+		('qpsscale_group_capacity_desired', s.latest_capacity),
+		('qpsscale_group_capacity_healthy', s.latest_in_service),
+		('qpsscale_group_capacity_min', s.latest_min),
+		('qpsscale_group_capacity_max', s.latest_max),
+		('qpsscale_group_capacity_optimal', s.latest_optimal),
+		('qpsscale_group_requests_per_second', CASE WHEN g.enabled THEN s.latest_qps END),
+		('qpsscale_group_target_requests_per_second', g.target_qps),
+		('qpsscale_group_metric_timestamp_seconds', EXTRACT(epoch FROM s.latest_qps_at)::double precision),
+		('qpsscale_group_last_evaluation_timestamp_seconds', EXTRACT(epoch FROM s.last_evaluated_at)::double precision),
+		('qpsscale_group_consecutive_errors', s.consecutive_errors),
+		('qpsscale_group_paused', (s.suspended AND (s.suspended_until IS NULL
+			OR s.suspended_until > pg_catalog.clock_timestamp()))::integer),
+		('qpsscale_group_cooldown_active', COALESCE(s.cooldown_until > pg_catalog.clock_timestamp(), false)::integer),
+		('qpsscale_group_backoff_active', COALESCE(s.circuit_open_until > pg_catalog.clock_timestamp(), false)::integer),
+		('qpsscale_group_stock_out', (s.stock_out_since IS NOT NULL)::integer),
+		('qpsscale_group_approval_required', COALESCE(s.last_reason = 'approval_required', false)::integer),
+		('qpsscale_group_at_max_capacity', COALESCE(s.last_reason = ANY (ARRAY['at_max_capacity',
+			'at_asg_max_capacity', 'at_policy_max_capacity']), false)::integer)) AS v (name, value)
+	WHERE v.value IS NOT NULL
+	UNION ALL
+	SELECT 'qpsscale_' || v.name || '_total', pg_catalog.jsonb_build_object(
+			'resource_group', g.name, 'direction', d.direction),
+		COALESCE(c.value, 0)
+	FROM qpsscale.resource_groups g
+	CROSS JOIN (VALUES ('scale_actions'), ('scale_instances'),
+		('scale_action_failures')) AS v (name)
+	CROSS JOIN (VALUES ('up', 'scale_up'), ('down', 'scale_down')) AS d (direction, label)
+	LEFT JOIN qpsscale.counters c ON c.name = v.name
+		AND c.resource_group_id = g.id AND c.label = d.label
+	UNION ALL
+	SELECT 'qpsscale_scale_skipped_total', pg_catalog.jsonb_build_object(
+			'resource_group', g.name,
+			'direction', pg_catalog.substr(pg_catalog.split_part(c.label, ' ', 1), 7),
+			'reason', pg_catalog.split_part(c.label, ' ', 2)), c.value
+	FROM qpsscale.counters c
+	JOIN qpsscale.resource_groups g ON g.id = c.resource_group_id
+	WHERE c.name = 'scale_skipped'
+	UNION ALL
+	SELECT 'qpsscale_evaluation_failures_total', pg_catalog.jsonb_build_object(
+			'resource_group', COALESCE(g.name, ''), 'stage', c.label), c.value
+	FROM qpsscale.counters c
+	LEFT JOIN qpsscale.resource_groups g ON g.id = c.resource_group_id
+	WHERE c.name = 'errors' AND (g.id IS NOT NULL OR c.resource_group_id = 0)
+	UNION ALL
+	SELECT CASE d.status WHEN 'dead' THEN 'qpsscale_webhook_dead' ELSE 'qpsscale_webhook_pending' END,
+		'{}', (SELECT pg_catalog.count(*) FROM qpsscale.alert_deliveries a WHERE a.status = d.status)
+	FROM (VALUES ('dead'), ('pending')) AS d (status)
+	UNION ALL
+	SELECT CASE c.name WHEN 'webhook_deliveries' THEN 'qpsscale_webhook_deliveries_total'
+			ELSE 'qpsscale_webhook_delivery_failures_total' END,
+		pg_catalog.jsonb_build_object('webhook', c.label), c.value
+	FROM qpsscale.counters c
+	WHERE c.name = 'webhook_deliveries' OR c.name = 'webhook_deliveries_dead'
+)
+SELECT f.name, f.type, s.labels, s.value, f.help
+FROM family f
+JOIN sample s USING (name);
+
+COMMENT ON VIEW qpsscale.metrics IS
+	'what there is to be watched, one row per sample; qpsscale_metrics() is the same as text';
+COMMENT ON COLUMN qpsscale.metrics.name IS 'name of the metric, with its unit';
+COMMENT ON COLUMN qpsscale.metrics.type IS 'gauge or counter';
+COMMENT ON COLUMN qpsscale.metrics.labels IS 'what tells it from others of that name';
+COMMENT ON COLUMN qpsscale.metrics.value IS 'the number';
+COMMENT ON COLUMN qpsscale.metrics.help IS 'what it means';
+
+CREATE FUNCTION qpsscale.metric_line(name text, labels jsonb,
+									 value double precision)
+RETURNS text
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT name || COALESCE((
+			SELECT '{' || pg_catalog.string_agg(l.key || '="'
+				|| pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(l.value,
+					E'\\', E'\\\\'), '"', E'\\"'), E'\n', E'\\n') || '"', ','
+				ORDER BY l.key) || '}'
+			FROM pg_catalog.jsonb_each_text(labels) AS l (key, value)), '')
+		|| ' ' || CASE value WHEN 'Infinity' THEN '+Inf' WHEN '-Infinity' THEN '-Inf'
+			ELSE value::text END
+$$;
+COMMENT ON FUNCTION qpsscale.metric_line(text, jsonb, double precision) IS
+	'a sample in Prometheus'' text format';
+
+CREATE FUNCTION @extschema@.qpsscale_metrics()
+RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT pg_catalog.string_agg(f.text, '' ORDER BY f.name)
+	FROM (SELECT m.name, pg_catalog.format(E'# HELP %s %s\n# TYPE %s %s\n', m.name,
+				pg_catalog.min(m.help), m.name, pg_catalog.min(m.type))
+			|| pg_catalog.string_agg(qpsscale.metric_line(m.name, m.labels, m.value)
+				|| E'\n', '' ORDER BY m.labels)
+		  FROM qpsscale.metrics m
+		  GROUP BY m.name) AS f (name, text)
+$$;
+COMMENT ON FUNCTION @extschema@.qpsscale_metrics() IS
+	'the metrics in Prometheus'' text format, version 0.0.4';
+
+------------------------------------------------------------------------------
 -- REST: what qpsscale-httpd calls, with the contract of the second original
 ------------------------------------------------------------------------------
 
@@ -4763,14 +5098,10 @@ COMMENT ON FUNCTION qpsscale.http_estimate(jsonb) IS
 
 CREATE FUNCTION qpsscale.http_metrics(request jsonb)
 RETURNS text
-LANGUAGE plpgsql STABLE
+LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-BEGIN
-	RETURN '# HELP qpsscale_up 1: the database answers' || E'\n'
-		|| '# TYPE qpsscale_up gauge' || E'\n'
-		|| 'qpsscale_up 1' || E'\n';
-END
+	SELECT @extschema@.qpsscale_metrics()
 $$;
 COMMENT ON FUNCTION qpsscale.http_metrics(jsonb) IS
 	'GET /metrics: Prometheus'' text format';
@@ -5526,6 +5857,14 @@ FROM (VALUES
 	('TABLE qpsscale.evaluations', 'worker', 'SELECT, INSERT, DELETE'),
 	('TABLE qpsscale.errors', 'reader', 'SELECT'),
 	('TABLE qpsscale.errors', 'worker', 'SELECT, INSERT, DELETE'),
+	('TABLE qpsscale.counters', 'reader', 'SELECT'),
+	('TABLE qpsscale.metrics', 'reader', 'SELECT'),
+	('FUNCTION qpsscale.metric_line(text, jsonb, double precision)', 'reader', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_metrics()', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.count_activities()', 'nobody', ''),
+	('FUNCTION qpsscale.count_evaluations()', 'nobody', ''),
+	('FUNCTION qpsscale.count_errors()', 'nobody', ''),
+	('FUNCTION qpsscale.count_deliveries()', 'nobody', ''),
 	('TABLE qpsscale.decisions', 'reader', 'SELECT'),
 	('TABLE qpsscale.decisions', 'worker', 'SELECT, INSERT, UPDATE (executed, executed_at, executed_by, activity_id, expires_at), DELETE'),
 	('TABLE qpsscale.interventions', 'reader', 'SELECT'),

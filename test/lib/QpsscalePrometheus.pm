@@ -32,7 +32,7 @@ sub program
 	return defined $program && -x $program ? $program : undef;
 }
 
-# Options: targets (of its scrapes), web (text of a --web.config.file).
+# Options: targets (of its scrapes), token (a bearer token for them), web (text of a --web.config.file).
 sub start
 {
 	my ($class, %opts) = @_;
@@ -48,12 +48,16 @@ sub start
 			timeout => 30, keep_alive => 0, proxy => undef, http_proxy => undef)
 	}, $class;
 
+	my $authorization =
+	  defined $opts{token} ? "  authorization: {credentials: '$opts{token}'}" : '';
+
 	mkdir $base or die "$base: $!\n";
 	_write("$base/prometheus.yml", <<YAML);
 global: {scrape_interval: 1s, scrape_timeout: 1s}
 scrape_configs:
 - job_name: tests
   static_configs: [{targets: [$targets]}]
+$authorization
 YAML
 	_write("$base/web.yml", $opts{web}) if defined $opts{web};
 	$self->{web} = "$base/web.yml" if defined $opts{web};

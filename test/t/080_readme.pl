@@ -710,6 +710,18 @@ sub check_relations
 	return;
 }
 
+sub check_metrics
+{
+	my ($families) = slurp_file('sql/qpsscale--1.0.0.sql') =~
+	  /WITH family \(name, type, help\) AS \(VALUES\n(.*?)\n\), sample/s;
+	my @true = map { s/''/'/gr } map { "$_->[0] $_->[1] $_->[2]" }
+	  map { [ /\('(\w+)', '(\w+)', '((?:[^']|'')*)'\)/ ] } split /\n/, $families;
+
+	same_list([ map { (quoted($_->[0]))[0] . " $_->[1] $_->[3]" } table('metric') ],
+		\@true, 'metrics');
+	return;
+}
+
 sub check_alerts
 {
 	is_deeply(
@@ -868,6 +880,7 @@ check_reasons();
 check_problems();
 check_functions();
 check_relations();
+check_metrics();
 check_alerts();
 check_results();
 check_sqlstates();
