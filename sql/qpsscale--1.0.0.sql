@@ -5424,6 +5424,10 @@ AS $$
 				'until', s.held_until,
 				'reason', pg_catalog.left(s.held_reason, 1000),
 				'by', s.held_by) END,
+		-- booting instances are paid for
+		'hourly_cost', pg_catalog.trim_scale(p.price * s.latest_total),
+		'currency', p.currency,
+		'unpriced', p.unpriced,
 		'approval', (
 			SELECT pg_catalog.jsonb_build_object('decision_id', d.id,
 				'action', d.action, 'from', d.current_instances,
@@ -5445,6 +5449,8 @@ AS $$
 	FROM qpsscale.state s
 	LEFT JOIN qpsscale.evaluations e ON e.id = s.last_evaluation_id
 	LEFT JOIN LATERAL qpsscale.seen_in(e.explanation) seen ON true
+	CROSS JOIN LATERAL qpsscale.instance_price(g,
+		pg_catalog.clock_timestamp()) p
 	WHERE s.resource_group_id = g.id;
 $$;
 COMMENT ON FUNCTION qpsscale.group_card(qpsscale.resource_groups, text) IS
@@ -5647,6 +5653,8 @@ BEGIN
 		'target_instances', d.desired_instances,
 		'reason', d.reason,
 		'summary', d.explanation ->> 'summary',
+		'hourly_cost', d.estimated_hourly_cost,
+		'currency', d.currency,
 		'observed_at', d.observed_at,
 		'overrides', overrides,
 		'explanation', d.explanation);

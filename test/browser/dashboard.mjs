@@ -131,6 +131,10 @@ const tests = {
 		report((await row.locator(".spark path").getAttribute("d")).length > 10,
 			"a spark line is drawn");
 		report(/each/.test(await row.textContent()), "beside the target");
+		report(/\d\.\d\d USD/.test(await row.textContent()), "what it costs an hour",
+			await row.textContent());
+		is(await page.locator(".groups tbody tr", { hasText: "calm" }).locator("td")
+			.last().textContent(), "–", "which without a price is nothing, and not 0");
 		await accessible(page, "groups, light");
 		await picture(page, "groups-light");
 
@@ -224,6 +228,7 @@ const tests = {
 		await page.waitForSelector("form ~ [aria-live] .steps");
 		const answer = await page.textContent("form ~ [aria-live]:has(.steps)");
 		report(/1,234 ÷ 50 = 25 instances/.test(answer), "a what-if is answered", answer);
+		report(/1\.50 USD an hour/.test(answer), "and what it would cost", answer);
 		await picture(page, "what-if");
 		await page.context().close();
 	},

@@ -54,7 +54,8 @@ my %policy = (scale_up_cooldown_seconds => 0, scale_down_cooldown_seconds => 1,
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 
-my $web = add_group($node, $cloud, 'web', desired => 2, min => 1, max => 40, name => 'web', %policy);
+my $web = add_group($node, $cloud, 'web', desired => 2, min => 1, max => 40, name => 'web',
+	hourly_price => 0.25, currency => 'USD', %policy);
 my $calm = add_group($node, $cloud, 'calm', desired => 2, min => 1, max => 9, name => 'calm');
 my $asks = add_group($node, $cloud, 'asks', desired => 2, min => 1, max => 9, name => 'asks',
 	require_approval => 'true');

@@ -176,7 +176,8 @@ export class Group
 			["Last change", group.last_change === null ? "–"
 				: change(group.last_change.from, group.last_change.to),
 			group.last_change === null ? "" : ago(group.last_change.at)],
-			["Cost an hour", money(group.hourly_cost, group.currency), ""]]
+			["Cost an hour", money(group.hourly_cost, group.currency),
+				group.unpriced ? h("span", { title: group.unpriced }, "no price") : ""]]
 			.map(([word, value, more]) => h("div", {}, h("dt", {}, word),
 				h("dd", {}, value, h("small", {}, more)))));
 		this.charts();
@@ -293,7 +294,9 @@ export class Group
 				h("p", {}, action(answer.action), " ", h("strong", {},
 					change(answer.current_instances, answer.target_instances)),
 				" ", code(answer.reason)),
-				h("p", {}, answer.summary))));
+				h("p", {}, answer.summary),
+				answer.hourly_cost === null ? null : h("p", {},
+					`It would cost ${money(answer.hourly_cost, answer.currency)} an hour.`))));
 		});
 	}
 

@@ -40,7 +40,7 @@ function line(group)
 		h("td", { class: "optional" }, group.last_change === null ? "–"
 			: [change(group.last_change.from, group.last_change.to),
 				h("div", { class: "faint" }, ago(group.last_change.at))]),
-		h("td", { class: "number optional" },
+		h("td", { class: "number optional", title: group.unpriced },
 			money(group.hourly_cost, group.currency)));
 }
 
