@@ -4458,6 +4458,7 @@ WITH family (name, type, help) AS (VALUES
 	('qpsscale_group_stock_out', 'gauge', '1: the cloud accepts growth and delivers no instances.'),
 	('qpsscale_group_approval_required', 'gauge', '1: an action was decided and waits for a person.'),
 	('qpsscale_group_at_max_capacity', 'gauge', '1: the load needs more instances than the limits allow.'),
+	('qpsscale_group_estimated_hourly_cost', 'gauge', 'What the desired instances cost an hour, where they have a price.'),
 	('qpsscale_scale_actions_total', 'counter', 'Actions that the cloud accepted.'),
 	('qpsscale_scale_instances_total', 'counter', 'Instances that those actions added or removed.'),
 	('qpsscale_scale_action_failures_total', 'counter', 'Actions that failed.'),
@@ -4510,6 +4511,14 @@ WITH family (name, type, help) AS (VALUES
 		('qpsscale_group_at_max_capacity', COALESCE(s.last_reason = ANY (ARRAY['at_max_capacity',
 			'at_asg_max_capacity', 'at_policy_max_capacity']), false)::integer)) AS v (name, value)
 	WHERE v.value IS NOT NULL
+	UNION ALL
+	SELECT 'qpsscale_group_estimated_hourly_cost', pg_catalog.jsonb_build_object(
+			'resource_group', g.name, 'currency', c.currency), c.hourly::double precision
+	FROM qpsscale.resource_groups g
+	JOIN qpsscale.state s ON s.resource_group_id = g.id
+	CROSS JOIN LATERAL qpsscale.instance_cost(g.id, s.latest_capacity) c
+	WHERE (g.instance_type IS NOT NULL OR g.hourly_price IS NOT NULL)
+		AND c.hourly IS NOT NULL
 	UNION ALL
 	SELECT 'qpsscale_' || v.name || '_total', pg_catalog.jsonb_build_object(
 			'resource_group', g.name, 'direction', d.direction),

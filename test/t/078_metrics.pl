@@ -52,6 +52,12 @@ is(sample("qpsscale_group_cooldown_active{$web}"), '1', 'a cooldown runs');
 is(sample('qpsscale_build_info{version="1.0.0"}'), '1', 'the version');
 cmp_ok(sample('qpsscale_evaluations_total'), '>', 0, 'evaluations are counted');
 
+is(sample("qpsscale_group_estimated_hourly_cost{currency=\"USD\",$web}"), undef,
+	'what has no price costs nothing that is known');
+sql("UPDATE qpsscale.resource_groups SET hourly_price = 0.25, currency = 'USD' WHERE id = $id");
+is(sample("qpsscale_group_estimated_hourly_cost{currency=\"USD\",$web}"), '1.5',
+	'six instances at a quarter');
+
 # ---- the format ----
 
 my $text = sql('SELECT qpsscale_metrics()') . "\n";
