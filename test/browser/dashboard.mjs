@@ -356,7 +356,7 @@ const tests = {
 			"a reader is refused, and told so");
 		await page.goto(url);
 		await page.click('.groups a:text-is("web")');
-		await page.waitForSelector(".steps");
+		await page.waitForSelector("h1:text-is('web')");
 		report(await page.isDisabled("button:text-is('Suspend')"),
 			"and is not offered what is not theirs");
 		await picture(page, "group-narrow");

@@ -303,8 +303,8 @@ export class Group
 	operatePanel()
 	{
 		this.said = h("div", { "aria-live": "polite" });
-		this.suspend = h("button", { type: "submit" }, "Suspend");
-		this.resume = h("button", { type: "button", class: "quiet",
+		this.suspend = h("button", { type: "submit", disabled: true }, "Suspend");
+		this.resume = h("button", { type: "button", class: "quiet", disabled: true,
 			onclick: () => this.operate("/groups/resume", {}, "Resumed.") }, "Resume");
 		return h("section", { class: "panel" }, h("h2", {}, "Suspend and resume"),
 			h("form", { onsubmit: event => {
