@@ -105,6 +105,8 @@ CREATE TABLE qpsscale.resource_groups (
 		CHECK (spot_percent >= 0 AND spot_percent <= 100),
 	hourly_price numeric CHECK (hourly_price >= 0 AND hourly_price < 'Infinity'),
 	currency text CHECK (currency ~ '^[A-Z]{3}$'),
+	max_hourly_cost numeric
+		CHECK (max_hourly_cost >= 0 AND max_hourly_cost < 'Infinity'),
 	dry_run boolean NOT NULL DEFAULT true,
 	enabled boolean NOT NULL DEFAULT false,
 	owner name NOT NULL DEFAULT CURRENT_USER,
@@ -116,7 +118,8 @@ CREATE TABLE qpsscale.resource_groups (
 		UNIQUE NULLS NOT DISTINCT (alb_id, asg_id, region, provider, account,
 								   kind),
 	CONSTRAINT resource_groups_price_check
-		CHECK ((hourly_price IS NULL) = (currency IS NULL)),
+		CHECK (currency IS NOT NULL
+			   OR (hourly_price IS NULL AND max_hourly_cost IS NULL)),
 	CONSTRAINT resource_groups_limits_check
 		CHECK (min_instances <= max_instances),
 	CONSTRAINT resource_groups_thresholds_check
@@ -222,7 +225,8 @@ COMMENT ON COLUMN qpsscale.resource_groups.instance_type IS 'what its instances 
 COMMENT ON COLUMN qpsscale.resource_groups.purchase_option IS 'how those are paid that are no spot instances: on_demand or reserved';
 COMMENT ON COLUMN qpsscale.resource_groups.spot_percent IS 'share of its instances that are spot instances';
 COMMENT ON COLUMN qpsscale.resource_groups.hourly_price IS 'what one of its instances costs an hour, instead of what qpsscale.prices says';
-COMMENT ON COLUMN qpsscale.resource_groups.currency IS 'of hourly_price, as ISO 4217 writes it: USD';
+COMMENT ON COLUMN qpsscale.resource_groups.currency IS 'of hourly_price and max_hourly_cost, as ISO 4217 writes it: USD';
+COMMENT ON COLUMN qpsscale.resource_groups.max_hourly_cost IS 'the group does not grow beyond what this pays for an hour, but to its lower limit; without a price in that currency it does not grow';
 COMMENT ON COLUMN qpsscale.resource_groups.dry_run IS 'decide and record, but change nothing in the cloud';
 COMMENT ON COLUMN qpsscale.resource_groups.enabled IS 'evaluated by the worker; a disabled group only by qpsscale_evaluate(id), as a dry run';
 COMMENT ON COLUMN qpsscale.resource_groups.owner IS 'role that owns the group: its members may change it and act on it, and it must have USAGE on the account';
@@ -730,6 +734,18 @@ COMMENT ON COLUMN qpsscale.prices.valid_until IS 'until before when; NULL = unti
 COMMENT ON COLUMN qpsscale.prices.source IS 'who says so';
 COMMENT ON COLUMN qpsscale.prices.note IS 'for people';
 
+/* Between groups of one currency; nothing is ever converted. */
+CREATE TABLE qpsscale.budgets (
+	currency text PRIMARY KEY CHECK (currency ~ '^[A-Z]{3}$'),
+	max_hourly_cost numeric NOT NULL
+		CHECK (max_hourly_cost >= 0 AND max_hourly_cost < 'Infinity')
+);
+
+COMMENT ON TABLE qpsscale.budgets IS
+	'what all enabled groups with prices in a currency may cost an hour together: no group grows beyond that, but to its lower limit';
+COMMENT ON COLUMN qpsscale.budgets.currency IS 'as ISO 4217 writes it: USD';
+COMMENT ON COLUMN qpsscale.budgets.max_hourly_cost IS 'the cap';
+
 ------------------------------------------------------------------------------
 -- Alerts: what happened, whom to tell, and what became of telling
 ------------------------------------------------------------------------------
@@ -741,6 +757,7 @@ FROM (VALUES
 	('qpsscale.scale.executed', 'info', false, 'the cloud accepted an action'),
 	('qpsscale.scale.failed', 'warning', false, 'an action failed, and the one before it had not'),
 	('qpsscale.group.approval_required', 'info', true, 'an action was decided and waits for a person'),
+	('qpsscale.scale.budget_cap', 'warning', true, 'a cap on its cost keeps the group from growing as the load needs'),
 	('qpsscale.scale.capped', 'warning', true, 'a cap per action keeps the group from growing as the load needs'),
 	('qpsscale.group.at_max', 'warning', true, 'the load needs more instances than the limits allow'),
 	('qpsscale.group.stock_out', 'critical', true, 'the cloud accepts growth and delivers no instances: desired is held'),
@@ -914,6 +931,7 @@ SELECT pg_catalog.pg_extension_config_dump('qpsscale.decisions', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.interventions', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.interventions_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.armed', '');
+SELECT pg_catalog.pg_extension_config_dump('qpsscale.budgets', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.prices', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.prices_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.webhooks', '');
@@ -3001,7 +3019,7 @@ DECLARE
 		'scale_up_tolerance', 'scale_down_tolerance', 'scale_up_on',
 		'suspicious_drop_guard', 'scale_down_window_seconds',
 		'scale_up_cooldown_seconds', 'scale_down_cooldown_seconds',
-		'general_cooldown_seconds', 'max_load_age_seconds'];
+		'general_cooldown_seconds', 'max_load_age_seconds', 'max_hourly_cost'];
 	the_group qpsscale.resource_groups;
 	stranger text;
 BEGIN
@@ -3023,7 +3041,10 @@ BEGIN
 										   pg_catalog.array_to_string(known, ', '));
 	END IF;
 	the_group := pg_catalog.jsonb_populate_record(the_group, overrides);
-	IF the_group.target_qps <= 0 OR the_group.target_qps = 'Infinity'
+	IF the_group.max_hourly_cost < 0
+		OR the_group.max_hourly_cost >= 'Infinity'
+		OR (the_group.max_hourly_cost IS NOT NULL AND the_group.currency IS NULL)
+		OR the_group.target_qps <= 0 OR the_group.target_qps = 'Infinity'
 		OR the_group.target_qps = 'NaN' OR the_group.min_instances < 0
 		OR the_group.max_instances < 0
 		OR the_group.min_instances > the_group.max_instances
@@ -3217,6 +3238,106 @@ END
 $$;
 COMMENT ON FUNCTION qpsscale.instance_price(qpsscale.resource_groups, timestamptz) IS
 	'what an instance of a group costs an hour, or why that is not known';
+
+/* How many max_hourly_cost pays for: -1 where there is no price to tell that. */
+CREATE FUNCTION qpsscale.affordable(g qpsscale.resource_groups)
+RETURNS integer
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE
+		WHEN p.price IS NULL OR p.currency IS DISTINCT FROM g.currency THEN -1
+		WHEN p.price = 0 THEN 1000000
+		ELSE LEAST(pg_catalog.div(g.max_hourly_cost, p.price), 1000000)::integer
+		END
+	FROM qpsscale.instance_price(g, pg_catalog.now()) AS p
+$$;
+COMMENT ON FUNCTION qpsscale.affordable(qpsscale.resource_groups) IS
+	'how many instances max_hourly_cost of a group pays for; -1 = its price is not known';
+
+/*
+ * What a budget leaves to each of its groups: the cap less what the others
+ * are committed to, which is what they have or what was ordered for them, if
+ * that is more.  As long as one of them is not known, nothing is left.
+ */
+CREATE FUNCTION qpsscale.budgeted(group_id bigint,
+	ordered_ids bigint[] DEFAULT '{}', ordered integer[] DEFAULT '{}')
+RETURNS TABLE (resource_group_id bigint, instances integer)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH fleet AS (
+		SELECT g.id, b.currency, b.max_hourly_cost, p.price,
+			CASE WHEN s.latest_capacity IS NOT NULL
+				THEN GREATEST(s.latest_capacity, a.desired, o.desired) * p.price
+				END AS committed
+		FROM qpsscale.resource_groups g
+		LEFT JOIN qpsscale.state s ON s.resource_group_id = g.id
+		CROSS JOIN LATERAL qpsscale.instance_price(g, pg_catalog.now()) AS p
+		JOIN qpsscale.budgets b ON b.currency = p.currency
+		LEFT JOIN LATERAL (
+			SELECT pg_catalog.max(x.desired_capacity) AS desired
+			FROM qpsscale.activities x
+			WHERE x.resource_group_id = g.id
+				AND (x.status = 'requested' OR x.status = 'unknown'
+					 OR x.status = 'accepted')) a ON true
+		LEFT JOIN LATERAL (
+			SELECT pg_catalog.max(w.desired) AS desired
+			FROM ROWS FROM (pg_catalog.unnest(ordered_ids),
+							pg_catalog.unnest(ordered)) AS w (id, desired)
+			WHERE w.id = g.id) o ON true
+		WHERE g.enabled OR g.id = group_id)
+	SELECT f.id, CASE
+		WHEN others.unknown THEN 0
+		WHEN f.price = 0 THEN 1000000
+		ELSE GREATEST(LEAST(pg_catalog.div(f.max_hourly_cost - others.committed,
+										   f.price), 1000000), 0)::integer
+		END
+	FROM fleet f
+	CROSS JOIN LATERAL (
+		SELECT pg_catalog.bool_or(c.committed IS NULL) IS TRUE AS unknown,
+			COALESCE(pg_catalog.sum(c.committed), 0) AS committed
+		FROM fleet c
+		WHERE c.currency = f.currency AND c.id <> f.id) others
+	WHERE group_id IS NULL OR f.id = group_id
+$$;
+COMMENT ON FUNCTION qpsscale.budgeted(bigint, bigint[], integer[]) IS
+	'how many instances the budget of its currency leaves to a group, or to each';
+
+/*
+ * Which of these groups, about to grow in this transaction, would break their
+ * budget.  The lock lasts as long as the transaction that then writes the
+ * intents: the next one sees them.
+ */
+CREATE FUNCTION qpsscale.over_budget(ids bigint[], desired integer[])
+RETURNS SETOF bigint
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	admitted_ids bigint[] := '{}';
+	admitted integer[] := '{}';
+	most integer;
+BEGIN
+	IF NOT EXISTS (SELECT FROM qpsscale.budgets) THEN
+		RETURN;
+	END IF;
+	PERFORM pg_catalog.pg_advisory_xact_lock(
+		'qpsscale.budgets'::pg_catalog.regclass::oid::bigint);
+	FOR i IN 1 .. pg_catalog.cardinality(ids) LOOP
+		SELECT b.instances INTO most
+		FROM qpsscale.budgeted(ids[i], admitted_ids, admitted) b;
+		IF desired[i] > most THEN	-- null: no budget holds it
+			RETURN NEXT ids[i];
+		ELSE
+			admitted_ids := admitted_ids || ids[i];
+			admitted := admitted || desired[i];
+		END IF;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.over_budget(bigint[], integer[]) IS
+	'of groups about to grow those that would break a budget; from then on others wait until the transaction ends';
 
 CREATE FUNCTION qpsscale.instance_cost(
 	group_id bigint, instances integer, at timestamptz DEFAULT pg_catalog.now(),
@@ -5865,6 +5986,9 @@ FROM (VALUES
 	('TABLE qpsscale.schedules', 'reader', 'SELECT'),
 	('TABLE qpsscale.schedules', 'operator', 'INSERT (*), UPDATE (*)'),
 	('TABLE qpsscale.schedules', 'worker', 'SELECT'),
+	('TABLE qpsscale.budgets', 'reader', 'SELECT'),
+	('TABLE qpsscale.budgets', 'admin', 'INSERT, UPDATE, DELETE'),
+	('TABLE qpsscale.budgets', 'worker', 'SELECT'),
 	('TABLE qpsscale.prices', 'reader', 'SELECT'),
 	('TABLE qpsscale.prices', 'admin', 'INSERT, UPDATE, DELETE'),
 	('TABLE qpsscale.prices', 'worker', 'SELECT'),
@@ -5931,6 +6055,11 @@ FROM (VALUES
 	('FUNCTION @extschema@.qpsscale_estimate_cost(bigint, integer)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.instance_price(qpsscale.resource_groups, timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.instance_price(qpsscale.resource_groups, timestamptz)', 'worker', 'EXECUTE'),
+	('FUNCTION qpsscale.affordable(qpsscale.resource_groups)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.affordable(qpsscale.resource_groups)', 'worker', 'EXECUTE'),
+	('FUNCTION qpsscale.budgeted(bigint, bigint[], integer[])', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.budgeted(bigint, bigint[], integer[])', 'worker', 'EXECUTE'),
+	('FUNCTION qpsscale.over_budget(bigint[], integer[])', 'worker', 'EXECUTE'),
 	('FUNCTION qpsscale.instance_cost(bigint, integer, timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.instance_cost(bigint, integer, timestamptz)', 'worker', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_health()', 'reader', 'EXECUTE'),

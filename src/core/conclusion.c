@@ -7,6 +7,8 @@
 #include "core/breaker.h"
 #include "core/decide_parts.h"
 
+#include <stddef.h>
+
 /* The reason of an action that is only recorded, where that is not the
  * policy's own wish. */
 static QsReason
@@ -103,9 +105,33 @@ bound_growth(QsThought *t, int to)
 	return bound;
 }
 
+/*
+ * Within what its caps on cost pay for.  They hold an operator's number too,
+ * and bound growth alone: what is there stays, and so does the lower limit.
+ */
+static int
+bound_cost(QsThought *t, int to, QsReason *capped)
+{
+	const QsBudget *budget = &t->policy->budget;
+	int			bound = budget->unpriced ? 0 : budget->instances;
+
+	*capped = QS_NO_REASON;
+	if (budget->by == NULL)
+		return to;
+	if (bound < t->limits.lower)
+		bound = t->limits.lower;
+	if (bound < t->decision->base)
+		bound = t->decision->base;
+	if (to <= bound)
+		return to;
+	qs_decision_add_clamp(t->decision, budget->by, bound, to, bound);
+	*capped = budget->unpriced ? QS_REASON_UNPRICED : QS_REASON_BUDGET_CAP;
+	return bound;
+}
+
 /* How far this one action goes.  Sets *until for a rate that allows nothing. */
 static int
-bound_step(QsThought *t, int64_t *until)
+bound_step(QsThought *t, int64_t *until, QsReason *capped)
 {
 	QsDecision *decision = t->decision;
 	int			to = t->target;
@@ -118,12 +144,13 @@ bound_step(QsThought *t, int64_t *until)
 						   decision->base, to, decision, until);
 		to = bound_growth(t, to);
 	}
+	to = bound_cost(t, to, capped);
 	return qs_cloud_limits_apply(t->capacity, to, decision);
 }
 
 /* What forbids the step now, if nothing did before. */
 static void
-block(QsThought *t, int to, int64_t rate_until)
+block(QsThought *t, int to, int64_t rate_until, QsReason capped)
 {
 	QsDecision *decision = t->decision;
 
@@ -137,7 +164,9 @@ block(QsThought *t, int to, int64_t rate_until)
 		t->hold = qs_first_blocker(t->policy, t->capacity, t->activity,
 								   t->history, t->now, decision->wanted,
 								   &t->hold_until);
-	if (to == decision->base)
+	if (to == decision->base && capped != QS_NO_REASON)
+		qs_hold(t, capped, QS_NEVER);
+	else if (to == decision->base)
 		qs_hold(t, QS_REASON_RATE_LIMITED, rate_until);
 	if (decision->wanted == QS_ACTION_SCALE_DOWN && t->veto != QS_NO_REASON)
 		qs_hold(t, t->veto, QS_NEVER);
@@ -175,8 +204,10 @@ qs_conclude(QsThought *t)
 	QsDecision *decision = t->decision;
 	int			base = decision->base;
 	int64_t		rate_until;
+	QsReason	capped;
 	int			to;
 
+	decision->least = t->limits.lower;
 	decision->reason = t->reason;
 	decision->desired = base;
 	if (is_stocked_out(t))
@@ -187,9 +218,9 @@ qs_conclude(QsThought *t)
 	if (decision->wanted == QS_ACTION_NONE)
 		return;
 
-	to = bound_step(t, &rate_until);
+	to = bound_step(t, &rate_until, &capped);
 	decision->scaling_amount = to > base ? to - base : base - to;
-	block(t, to, rate_until);
+	block(t, to, rate_until, capped);
 	if (t->hold != QS_NO_REASON)
 	{
 		decision->reason = t->hold;
@@ -207,6 +238,8 @@ qs_conclude(QsThought *t)
 		else if (decision->reason == QS_REASON_DYNAMIC_SCALE_DOWN)
 			decision->reason = QS_REASON_DYNAMIC_LIMITED_SCALE_DOWN;
 	}
+	if (capped != QS_NO_REASON)
+		decision->reason = capped;
 	decision->reason = reason_of_dry_run(t->policy, decision->reason);
 	decision->needs_activities = !t->activity->asked &&
 		!(t->held && t->history->by_hand);

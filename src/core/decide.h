@@ -116,6 +116,8 @@ typedef enum QsReason
 	QS_REASON_RATE_LIMITED,		/* rate_limited */
 	QS_REASON_DECISION_EXECUTED,	/* decision_executed: qpsscale_execute() */
 	QS_REASON_APPROVAL_REQUIRED,	/* approval_required: by a person */
+	QS_REASON_BUDGET_CAP,		/* budget_cap: costs are capped */
+	QS_REASON_UNPRICED,			/* unpriced: they are, and not known */
 	QS_REASON_COUNT				/* not a reason */
 } QsReason;
 
@@ -125,6 +127,17 @@ typedef struct QsScheduleBound
 	const char *name;			/* of the schedule; NULL: there is none */
 	int			instances;
 } QsScheduleBound;
+
+/*
+ * How many instances the caps on its cost pay for.  Money is exact only as
+ * decimals, so the caller divides; zeroed: no cap.
+ */
+typedef struct QsBudget
+{
+	const char *by;				/* "max_hourly_cost", "budget"; NULL: none */
+	int			instances;
+	bool		unpriced;		/* there is a cap and no price: no growth */
+} QsBudget;
 
 /*
  * How fast a group may change in one direction, by the arithmetic of the
@@ -173,6 +186,7 @@ typedef struct QsPolicy
 									 * minimum and maximum and the ceiling win
 									 * over both */
 	QsScheduleBound schedule_max;
+	QsBudget	budget;			/* bounds growth, never below the lower limit */
 	QsRate		scale_up_rate;
 	QsRate		scale_down_rate;
 	QsConfirm	scale_up_confirm;
@@ -356,6 +370,7 @@ typedef struct QsDecision
 								 * windows and caps */
 	double		load_qps;		/* the load used; < 0 when unknown */
 	double		qps_per_instance;	/* load / base, 0 when base is 0 */
+	int			least;			/* lower limit, 0 when the capacity is unknown */
 	bool		limited_by_safety;	/* a per-action cap cut the change */
 	bool		limited_by_asg; /* the cloud's min or max cut the optimum */
 	bool		probes_stock_out;	/* the action writes the desired capacity

@@ -286,6 +286,18 @@ static const ReasonText reasons[QS_REASON_COUNT] = {
 		"A recorded decision was carried out with qpsscale_execute; nothing is"
 		" to be done."
 	},
+	[QS_REASON_BUDGET_CAP] = {
+		"budget_cap",
+		"A cap on what the group, or all groups of its currency, may cost an"
+		" hour keeps it from growing as it needs; raise max_hourly_cost of the"
+		" group or of qpsscale.budgets, or shrink another group."
+	},
+	[QS_REASON_UNPRICED] = {
+		"unpriced",
+		"What the group may cost is capped and what it costs is not known, so"
+		" it does not grow; give it a price in the currency of its cap, or"
+		" take max_hourly_cost away."
+	},
 	[QS_REASON_APPROVAL_REQUIRED] = {
 		"approval_required",
 		"The action was decided and waits for a person: call qpsscale_execute"

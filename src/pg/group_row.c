@@ -21,6 +21,19 @@ foreign_policy(const char *name)
 	return QS_FOREIGN_ADOPT;
 }
 
+/* NULL: no cap; negative: no price. */
+static void
+read_budget(Row *row, QsBudget *budget)
+{
+	bool		capped = !next_null(row);
+	int			instances = next_int32(row, 0);
+
+	budget->by = !capped ? NULL : instances < 0 ? "unpriced" :
+		"max_hourly_cost";
+	budget->instances = instances;
+	budget->unpriced = capped && instances < 0;
+}
+
 static void
 read_policy(Row *row, QsPolicy *policy)
 {
@@ -44,6 +57,7 @@ read_policy(Row *row, QsPolicy *policy)
 	policy->max_load_age_us = next_int32(row, 0) * USECS_PER_SEC;
 	policy->on_foreign_change = foreign_policy(next_text(row));
 	policy->require_approval = next_bool(row);
+	read_budget(row, &policy->budget);
 	policy->ceiling = QS_NO_LIMIT;
 }
 

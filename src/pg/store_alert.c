@@ -74,6 +74,16 @@ static const Condition conditions[] = {
 		{NO_VERDICT, END}
 	},
 	{
+		"qpsscale.scale.budget_cap",
+		"a cap on its cost keeps it from growing as the load needs",
+		{QS_REASON_BUDGET_CAP, QS_REASON_UNPRICED, END},
+		{NO_LOAD, QS_REASON_SCALING_IN_PROGRESS, QS_REASON_COOLDOWN_GENERAL,
+			QS_REASON_COOLDOWN_SCALE_UP, QS_REASON_ACTIVITY_IN_FLIGHT,
+			QS_REASON_ACTIVITY_CHECK_FAILED, QS_REASON_SUSPENDED,
+			QS_REASON_CIRCUIT_OPEN, QS_REASON_NOT_ARMED,
+		QS_REASON_EXTENSION_DISABLED, END}
+	},
+	{
 		"qpsscale.scale.capped",
 		"max_scale_up_per_action keeps it from growing as the load needs",
 		{QS_REASON_DYNAMIC_LIMITED_SCALE_UP, END},

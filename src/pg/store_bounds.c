@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  * store_bounds.c
- *		What bounds groups beside their own columns: schedules that hold now,
+ *		What bounds groups beside their own columns: schedules that hold now, budgets,
  *		and the recent changes that count for their rates.
  *
- * Where there is no schedule this costs a tick one look at an empty table;
+ * Where there is no schedule and no budget this costs a tick two looks at empty tables;
  * changes are read only where a policy has rates.
  *-------------------------------------------------------------------------
  */
@@ -18,6 +18,11 @@ static const char schedules_sql[] =
 " FROM qpsscale.schedules_at($1, now()) a"
 " WHERE EXISTS (SELECT FROM qpsscale.schedules)"
 " ORDER BY a.resource_group_id, a.schedule";
+
+static const char budgeted_sql[] =
+"SELECT b.resource_group_id, b.instances FROM qpsscale.budgeted($1) b"
+" WHERE EXISTS (SELECT FROM qpsscale.budgets)"
+" ORDER BY b.resource_group_id";
 
 /*
  * Changes of desired: ours when the cloud accepted them, those of others as
@@ -92,6 +97,36 @@ load_schedules(const StoreSelection *selection, StoreSnapshot *snapshot,
 	SPI_freetuptable(SPI_tuptable);
 }
 
+static void
+load_budgets(const StoreSelection *selection, StoreSnapshot *snapshot)
+{
+	static SPIPlanPtr plan = NULL;
+	Row			row;
+	int			at = 0;
+
+	qpsscale_store_select(&plan, budgeted_sql, selection);
+	row_start(&row);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		QpsscaleGroup *group;
+		QsBudget   *budget;
+		int			instances;
+
+		row_read(&row, i);
+		group = group_of_row(snapshot, &at, next_int64(&row, 0));
+		instances = next_int32(&row, 0);
+		if (group == NULL)
+			continue;
+		budget = &group->policy.budget;
+		if (budget->by == NULL || instances < budget->instances)
+		{
+			budget->by = "budget";
+			budget->instances = instances;
+		}
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
 static bool
 has_rates(const QpsscaleGroup *group)
 {
@@ -139,6 +174,7 @@ qpsscale_store_load_bounds(const StoreSelection *selection,
 	bool		some = false;
 
 	load_schedules(selection, snapshot, context);
+	load_budgets(selection, snapshot);
 	for (int i = 0; i < snapshot->n_groups; i++)
 	{
 		if (!has_rates(&snapshot->groups[i]))

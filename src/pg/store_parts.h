@@ -57,6 +57,9 @@ extern void qpsscale_store_activities(StoreBatch *batch);
 extern void qpsscale_store_reasons(StoreBatch *batch);
 extern void qpsscale_store_outcomes(StoreBatch *batch, TimestampTz now);
 
+/* store_budget.c: of groups about to grow, who would break a budget is held */
+extern void qpsscale_store_budgets(StoreBatch *batch);
+
 /* store_approval.c: decisions that wait for a person */
 extern void qpsscale_store_approvals(StoreBatch *batch);
 

@@ -16,7 +16,8 @@ my ($node, $cloud) = QpsscaleNode->start(preload => 0);
 my $dump = PostgreSQL::Test::Utils::tempdir . '/dump';
 
 my @tables = qw(resource_groups state signals signal_state schedules activities
-  evaluations errors armed webhooks alerts api_tokens prices);
+  evaluations errors armed webhooks alerts api_tokens prices
+  budgets);
 
 # All that is to survive, as text: each table, where each sequence stands, and
 # the accounts with their rights and references to secrets.
@@ -140,7 +141,8 @@ my $modifications = modifications();
 # who may ask, also where the role will not be there
 $node->safe_psql('postgres', "CREATE ROLE asks; SELECT qpsscale_create_token('asks', 'CI')");
 
-# what it costs
+# what it costs, and may
+$node->safe_psql('postgres', "INSERT INTO qpsscale.budgets VALUES ('USD', 12.50)");
 $node->safe_psql('postgres', 'INSERT INTO qpsscale.prices'
 	  . " (provider, instance_type, price_per_hour, currency) VALUES ('byteplus', 'g3', 0.1, 'USD')");
 

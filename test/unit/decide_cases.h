@@ -48,6 +48,22 @@
 	{"huge_target_needs_one_instance", "target=1e300",
 "scale_down 1 dynamic_scaling_scale_down"},
 
+/* caps on cost */
+	{"a_cap_on_cost_bounds_growth", "qps=1000 affords=7",
+"scale_up 7 budget_cap clamps=budget:20>7 optimal=20"},
+	{"a_cap_on_cost_that_is_reached_holds", "qps=1000 affords=4",
+"none 4 budget_cap clamps=budget:20>4 blocked_until=never wanted=scale_up"},
+	{"a_cap_on_cost_never_shrinks", "qps=200 affords=1",
+"none 4 optimal_instance_count_reached clamps=-"},
+	{"a_cap_on_cost_does_not_stop_shrinking", "qps=70 affords=1",
+"scale_down 2 dynamic_scaling_scale_down clamps=-"},
+	{"a_cap_on_cost_never_beats_the_minimum", "qps=1000 affords=1 pmin=6",
+"scale_up 6 budget_cap clamps=budget:20>6"},
+	{"a_cap_without_a_price_lets_nothing_grow", "qps=1000 affords=-1",
+"none 4 unpriced clamps=budget:20>4"},
+	{"a_cap_that_pays_for_all_of_it_says_nothing", "qps=1000 affords=20",
+"scale_up 20 dynamic_scaling_scale_up clamps=-"},
+
 /* what the change is computed from */
 	{"b02_booting_instances_are_not_ordered_twice",
 "desired=8 total=4 qps=400", "none 8 optimal_instance_count_reached base=8"},

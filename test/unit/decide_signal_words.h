@@ -210,6 +210,12 @@ give_driver(World *w, const char *name, char *value)
 		give_bound(&w->policy.schedule_min, value);
 	else if (strcmp(name, "cap") == 0)
 		give_bound(&w->policy.schedule_max, value);
+	else if (strcmp(name, "affords") == 0)
+	{
+		w->policy.budget.by = "budget";
+		w->policy.budget.instances = atoi(value);
+		w->policy.budget.unpriced = atoi(value) < 0;
+	}
 	else
 		return false;
 	return true;
