@@ -75,7 +75,7 @@ SQL
 		qr/25006: cannot execute $name\(\) during recovery.*HINT: .*on the primary/s,
 		"$call is refused, with advice");
 }
-is("@answers", 'qpsscale_estimate_cost qpsscale_forecast qpsscale_health qpsscale_history qpsscale_why',
+is("@answers", 'qpsscale_estimate_cost qpsscale_forecast qpsscale_health qpsscale_history qpsscale_metrics qpsscale_why',
 	'what only reads answers');
 is( $standby->safe_psql('postgres',
 		"SELECT problem FROM qpsscale.problems() WHERE problem ~ 'recovery|no worker|armed|fenced'"),
