@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <libpq-fe.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,9 +67,52 @@ set_port(const char *name, const char *value)
 }
 
 static bool
+is_uri(const char *value)
+{
+	return strncmp(value, "postgresql://", 13) == 0 ||
+		strncmp(value, "postgres://", 11) == 0;
+}
+
+/*
+ * In a URI an @ of the password that is not written as %40 ends the password:
+ * its rest is taken for the host or the port, which messages quote.
+ */
+static bool
+has_password_in_host(const PQconninfoOption *options)
+{
+	for (const PQconninfoOption *o = options; o->keyword != NULL; o++)
+	{
+		if (o->val == NULL || (strcmp(o->keyword, "host") != 0 &&
+							   strcmp(o->keyword, "port") != 0))
+			continue;
+		/* at the beginning it is a socket without a file */
+		if (*o->val != '\0' && strchr(o->val + 1, '@') != NULL)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * What libpq cannot read is refused here and not quoted: its own messages
+ * quote it, password and all.  What is neither a URI nor has a "=" is the name
+ * of a database.
+ */
+static bool
 set_database_url(const char *name, const char *value)
 {
+	PQconninfoOption *options;
+	bool		refused;
+
 	settings.database_url = value;
+	if (!is_uri(value) && strchr(value, '=') == NULL)
+		return true;
+	options = PQconninfoParse(value, NULL);
+	refused = options == NULL ||
+		(is_uri(value) && has_password_in_host(options));
+	PQconninfoFree(options);
+	if (refused)
+		return refuse(name, "...",
+					  "not a connection string or URI; write % as %25, @ as %40, : as %3A and / as %2F in a URI's password, and quote one with blanks in a string");
 	return true;
 }
 
