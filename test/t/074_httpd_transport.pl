@@ -23,7 +23,7 @@ use QpsscaleFakes;
 use QpsscaleHttpd;
 use Socket;
 use Test::More;
-use Time::HiRes qw(sleep time);
+use Time::HiRes qw(time);
 
 plan skip_all => 'qpsscale-httpd is not built: libmicrohttpd-dev or libpq-dev is missing'
   unless -x 'qpsscale-httpd';
@@ -31,7 +31,7 @@ plan skip_all => 'qpsscale-httpd is not built: libmicrohttpd-dev or libpq-dev is
 local $SIG{PIPE} = 'IGNORE';
 
 my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init;
+$node->init(extra => [ '--encoding', 'UTF8' ]);
 $node->start;
 create_fakes($node);
 my $httpd = QpsscaleHttpd->start($node,
@@ -91,6 +91,17 @@ sub answers_are
 	return $answer;
 }
 
+# What libmicrohttpd refuses by itself, before we see it; 0.9.75 sends the head
+# of such an answer twice.
+sub is_refused
+{
+	my ($request, $what) = @_;
+	my $answer = ask($request);
+
+	like(statuses($answer), qr/^(4\d\d)( \1)?$/, $what) or diag(substr($answer, 0, 500));
+	return;
+}
+
 # ---- framing: what two readers could read in two ways, nobody gets ----
 
 my $hidden = "GET /health HTTP/1.1\r\n$host\r\n";
@@ -104,7 +115,7 @@ answers_are("${post}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n
 answers_are("${post}Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n$hidden", '411',
 	'chunks alone');
 answers_are("${post}\r\n{}", '411', 'no length');
-like(statuses(ask("${post}Content-Length: $_\r\n\r\n{}")), qr/^4\d\d$/, "length $_")
+is_refused("${post}Content-Length: $_\r\n\r\n{}", "length $_")
   foreach ('-1', '2x', '0x2', '99999999999999999999999');
 answers_are("GET /health HTTP/1.1\r\n${host}Content-Length: " . length($hidden)
 	  . "\r\n\r\n$hidden", '400', 'a body where none is taken hides no request');
@@ -130,7 +141,7 @@ answers_are("GET /health HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n
 	'a name that is not ours');
 answers_are("GET /health HTTP/1.1\r\nHost: localhost:$port\r\nConnection: close\r\n\r\n", '200',
 	'localhost is');
-answers_are("GET /health HTTP/1.1\r\n\r\n", '400', 'no name');
+is_refused("GET /health HTTP/1.1\r\n\r\n", 'no name');
 answers_are("GET /health HTTP/1.1\r\n$host$host\r\n", '400', 'two names');
 answers_are("GET /nowhere HTTP/1.1\r\n$host\r\n", '404', 'an unknown path');
 answers_are("GET /v1/health HTTP/1.1\r\n${host}Connection: close\r\n\r\n", '200', '/v1');
@@ -218,7 +229,8 @@ while ((grep { !defined $_->{ended} } values %slow) && time() < $began + 40)
 		syswrite($client->{socket}, $client->{then}) if length $client->{then};
 	}
 	$unhealthy++ unless look_at_health();
-	sleep 0.2;    # the pace of the slow, not a time that is waited for
+	IO::Select->new(map { $_->{socket} } grep { !defined $_->{ended} } values %slow)
+	  ->can_read(0.2);
 }
 cmp_ok($slow{$_}{ended} // 99, '<', $slow{$_}{limit}, "$_: the server hangs up")
   foreach sort keys %slow;

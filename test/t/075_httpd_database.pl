@@ -11,8 +11,8 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use QpsscaleFakes;
 use QpsscaleHttpd;
+use QpsscaleNode qw(wait_until);
 use Test::More;
-use Time::HiRes qw(sleep time);
 
 plan skip_all => 'qpsscale-httpd is not built: libmicrohttpd-dev or libpq-dev is missing'
   unless -x 'qpsscale-httpd';
@@ -86,15 +86,11 @@ my ($port) = $httpd->url =~ /:(\d+)$/;
 sub comes_to
 {
 	my ($status, $what) = @_;
-	my $deadline = time() + 60;
 	my $reply;
 
-	until (($reply = $httpd->get('/scale/history', $token))->{status} == $status
-		  || time() > $deadline)
-	{
-		sleep 0.1;
-	}
-	is($reply->{status}, $status, $what) or diag($reply->{content}, $httpd->log);
+	wait_until($what, sub {
+			($reply = $httpd->get('/scale/history', $token))->{status} == $status })
+	  or diag($reply->{content}, $httpd->log);
 	return $reply;
 }
 
@@ -167,19 +163,12 @@ ok($standby->poll_query_until('postgres',
 my $pid = $httpd->pid;
 kill 'TERM', $pid;
 kill 'TERM', $pid;
-my $deadline = time() + 20;
-while (time() < $deadline
-	&& IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port))
-{
-	sleep 0.02;
-}
-ok(time() < $deadline, 'told to end it takes no more');
+wait_until('told to end it takes no more', sub {
+		!IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) });
 open_gate($standby);
 $run->finish;
 like($last, qr/200$/, 'but finishes what it has') or diag($httpd->log);
-$deadline = time() + 20;
-sleep 0.05 until $httpd->log =~ /stopped$/m || time() > $deadline;
-like($httpd->log, qr/stopped$/m, 'and ends, also when told twice');
+wait_until('and ends, also when told twice', sub { $httpd->log =~ /stopped$/m });
 unlike($httpd->log, qr/$canary|\Q$token\E/, 'no password and no token in the log');
 
 $httpd->stop;
