@@ -3754,7 +3754,7 @@ BEGIN
 		IF e.dry_run THEN
 			said := said || ', only recorded because it was a dry run';
 		END IF;
-	ELSIF e.blocker = 'approval_required' THEN
+	ELSIF e.explanation ->> 'approvable' IS NOT NULL THEN
 		said := pg_catalog.format('Verdict: %s to %s waits for approval (%s, %s)',
 			pg_catalog.replace(e.explanation ->> 'wanted', '_', ' '),
 			e.explanation ->> 'approvable', e.explanation ->> 'approvable_reason',
