@@ -3260,54 +3260,53 @@ COMMENT ON FUNCTION qpsscale.affordable(qpsscale.resource_groups) IS
  * are committed to, which is what they have or what was ordered for them, if
  * that is more.  As long as one of them is not known, nothing is left.
  */
-CREATE FUNCTION qpsscale.budgeted(group_id bigint,
-	ordered_ids bigint[] DEFAULT '{}', ordered integer[] DEFAULT '{}')
-RETURNS TABLE (resource_group_id bigint, instances integer)
+CREATE FUNCTION qpsscale.budgeted(ids bigint[],
+	OUT resource_group_id bigint, OUT instances integer, OUT currency text,
+	OUT price numeric, OUT committed numeric, OUT rest numeric)
+RETURNS SETOF record
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	WITH fleet AS (
-		SELECT g.id, b.currency, b.max_hourly_cost, p.price,
-			CASE WHEN s.latest_capacity IS NOT NULL
-				THEN GREATEST(s.latest_capacity, a.desired, o.desired) * p.price
-				END AS committed
-		FROM qpsscale.resource_groups g
-		LEFT JOIN qpsscale.state s ON s.resource_group_id = g.id
-		CROSS JOIN LATERAL qpsscale.instance_price(g, pg_catalog.now()) AS p
-		JOIN qpsscale.budgets b ON b.currency = p.currency
-		LEFT JOIN LATERAL (
-			SELECT pg_catalog.max(x.desired_capacity) AS desired
-			FROM qpsscale.activities x
-			WHERE x.resource_group_id = g.id
-				AND (x.status = 'requested' OR x.status = 'unknown'
-					 OR x.status = 'accepted')) a ON true
-		LEFT JOIN LATERAL (
-			SELECT pg_catalog.max(w.desired) AS desired
-			FROM ROWS FROM (pg_catalog.unnest(ordered_ids),
-							pg_catalog.unnest(ordered)) AS w (id, desired)
-			WHERE w.id = g.id) o ON true
-		WHERE g.enabled OR g.id = group_id)
 	SELECT f.id, CASE
-		WHEN others.unknown THEN 0
-		WHEN f.price = 0 THEN 1000000
-		ELSE GREATEST(LEAST(pg_catalog.div(f.max_hourly_cost - others.committed,
-										   f.price), 1000000), 0)::integer
-		END
-	FROM fleet f
-	CROSS JOIN LATERAL (
-		SELECT pg_catalog.bool_or(c.committed IS NULL) IS TRUE AS unknown,
-			COALESCE(pg_catalog.sum(c.committed), 0) AS committed
-		FROM fleet c
-		WHERE c.currency = f.currency AND c.id <> f.id) others
-	WHERE group_id IS NULL OR f.id = group_id
+			WHEN f.rest IS NULL THEN 0
+			WHEN f.price = 0 THEN 1000000
+			ELSE GREATEST(LEAST(pg_catalog.div(f.rest, f.price), 1000000), 0)::integer
+			END,
+		f.currency, f.price, f.committed, f.rest
+	FROM (
+		SELECT c.id, c.currency, c.price, c.committed,
+			CASE WHEN pg_catalog.count(*) OVER fleet - pg_catalog.count(c.committed) OVER fleet
+					= (c.committed IS NULL)::integer
+				THEN c.max_hourly_cost + COALESCE(c.committed, 0)
+					- COALESCE(pg_catalog.sum(c.committed) OVER fleet, 0)
+				END AS rest
+		FROM (
+			SELECT g.id, b.currency, b.max_hourly_cost, p.price,
+				CASE WHEN s.latest_capacity IS NOT NULL
+					THEN GREATEST(s.latest_capacity, a.desired) * p.price
+					END AS committed
+			FROM qpsscale.resource_groups g
+			LEFT JOIN qpsscale.state s ON s.resource_group_id = g.id
+			CROSS JOIN LATERAL qpsscale.instance_price(g, pg_catalog.now()) AS p
+			JOIN qpsscale.budgets b ON b.currency = p.currency
+			LEFT JOIN LATERAL (
+				SELECT pg_catalog.max(x.desired_capacity) AS desired
+				FROM qpsscale.activities x
+				WHERE x.resource_group_id = g.id
+					AND (x.status = 'requested' OR x.status = 'unknown'
+						 OR x.status = 'accepted')) a ON true
+			WHERE g.enabled OR g.id = ANY (ids)) c
+		WINDOW fleet AS (PARTITION BY c.currency)) f
+	WHERE ids IS NULL OR f.id = ANY (ids)
 $$;
-COMMENT ON FUNCTION qpsscale.budgeted(bigint, bigint[], integer[]) IS
-	'how many instances the budget of its currency leaves to a group, or to each';
+COMMENT ON FUNCTION qpsscale.budgeted(bigint[]) IS
+	'how many instances the budget of its currency leaves to each of these groups, or to each enabled one; rest = what that may cost, NULL while another group is not known';
 
 /*
  * Which of these groups, about to grow in this transaction, would break their
  * budget.  The lock lasts as long as the transaction that then writes the
- * intents: the next one sees them.
+ * intents: the next one sees them.  What the first of them take, the others
+ * of this transaction do not have.
  */
 CREATE FUNCTION qpsscale.over_budget(ids bigint[], desired integer[])
 RETURNS SETOF bigint
@@ -3315,23 +3314,32 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	admitted_ids bigint[] := '{}';
-	admitted integer[] := '{}';
-	most integer;
+	b record;
+	taken numeric := 0;
+	last_currency text;
 BEGIN
 	IF NOT EXISTS (SELECT FROM qpsscale.budgets) THEN
 		RETURN;
 	END IF;
 	PERFORM pg_catalog.pg_advisory_xact_lock(
 		'qpsscale.budgets'::pg_catalog.regclass::oid::bigint);
-	FOR i IN 1 .. pg_catalog.cardinality(ids) LOOP
-		SELECT b.instances INTO most
-		FROM qpsscale.budgeted(ids[i], admitted_ids, admitted) b;
-		IF desired[i] > most THEN	-- null: no budget holds it
-			RETURN NEXT ids[i];
+	FOR b IN
+		SELECT f.resource_group_id AS id, f.currency, f.rest,
+			w.desired * f.price AS cost,
+			GREATEST(w.desired * f.price - COALESCE(f.committed, 0), 0) AS more
+		FROM ROWS FROM (pg_catalog.unnest(ids), pg_catalog.unnest(desired))
+			WITH ORDINALITY AS w (id, desired, place)
+		JOIN qpsscale.budgeted(ids) f ON f.resource_group_id = w.id
+		ORDER BY f.currency, w.place
+	LOOP
+		IF b.currency IS DISTINCT FROM last_currency THEN
+			taken := 0;
+			last_currency := b.currency;
+		END IF;
+		IF b.rest IS NULL OR (b.cost > 0 AND b.cost > b.rest - taken) THEN
+			RETURN NEXT b.id;
 		ELSE
-			admitted_ids := admitted_ids || ids[i];
-			admitted := admitted || desired[i];
+			taken := taken + b.more;
 		END IF;
 	END LOOP;
 END
@@ -6047,8 +6055,8 @@ FROM (VALUES
 	('FUNCTION qpsscale.instance_price(qpsscale.resource_groups, timestamptz)', 'worker', 'EXECUTE'),
 	('FUNCTION qpsscale.affordable(qpsscale.resource_groups)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.affordable(qpsscale.resource_groups)', 'worker', 'EXECUTE'),
-	('FUNCTION qpsscale.budgeted(bigint, bigint[], integer[])', 'reader', 'EXECUTE'),
-	('FUNCTION qpsscale.budgeted(bigint, bigint[], integer[])', 'worker', 'EXECUTE'),
+	('FUNCTION qpsscale.budgeted(bigint[])', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.budgeted(bigint[])', 'worker', 'EXECUTE'),
 	('FUNCTION qpsscale.over_budget(bigint[], integer[])', 'worker', 'EXECUTE'),
 	('FUNCTION qpsscale.instance_cost(bigint, integer, timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.instance_cost(bigint, integer, timestamptz)', 'worker', 'EXECUTE'),

@@ -20,7 +20,8 @@ static const char schedules_sql[] =
 " ORDER BY a.resource_group_id, a.schedule";
 
 static const char budgeted_sql[] =
-"SELECT b.resource_group_id, b.instances FROM qpsscale.budgeted($1) b"
+"SELECT b.resource_group_id, b.instances"
+" FROM qpsscale.budgeted(CASE WHEN $1 IS NOT NULL THEN ARRAY[$1] END) b"
 " WHERE EXISTS (SELECT FROM qpsscale.budgets)"
 " ORDER BY b.resource_group_id";
 
