@@ -4418,39 +4418,24 @@ RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	accepted boolean := NEW.accepted_at IS NOT NULL;
+	failed boolean := NEW.status = 'failed';
 BEGIN
-	-- of an INSERT, which a restore does with rows that have ended, nothing is old
-	IF TG_OP = 'INSERT' THEN
-		INSERT INTO qpsscale.counters AS c
-		SELECT v.name, n.resource_group_id, n.action, pg_catalog.sum(v.value)
-		FROM new_rows n
-		CROSS JOIN LATERAL (VALUES
-			('scale_actions', (n.accepted_at IS NOT NULL)::integer),
-			('scale_instances', CASE WHEN n.accepted_at IS NOT NULL THEN pg_catalog.abs(n.delta) ELSE 0 END),
-			('scale_action_failures', (n.status = 'failed')::integer)) AS v (name, value)
-		WHERE v.value > 0
-		GROUP BY v.name, n.resource_group_id, n.action
-		ORDER BY v.name, n.resource_group_id, n.action
-		ON CONFLICT (name, resource_group_id, label)
-			DO UPDATE SET value = c.value + EXCLUDED.value;
-	ELSE
-		INSERT INTO qpsscale.counters AS c
-		SELECT v.name, n.resource_group_id, n.action, pg_catalog.sum(v.value)
-		FROM new_rows n
-		JOIN old_rows o ON o.id = n.id
-		CROSS JOIN LATERAL (VALUES
-			('scale_actions',
-			 (o.accepted_at IS NULL AND n.accepted_at IS NOT NULL)::integer),
-			('scale_instances',
-			 CASE WHEN o.accepted_at IS NULL AND n.accepted_at IS NOT NULL THEN pg_catalog.abs(n.delta) ELSE 0 END),
-			('scale_action_failures',
-			 (o.status <> 'failed' AND n.status = 'failed')::integer)) AS v (name, value)
-		WHERE v.value > 0
-		GROUP BY v.name, n.resource_group_id, n.action
-		ORDER BY v.name, n.resource_group_id, n.action
-		ON CONFLICT (name, resource_group_id, label)
-			DO UPDATE SET value = c.value + EXCLUDED.value;
+	-- a restore inserts rows that have ended
+	IF TG_OP = 'UPDATE' THEN
+		accepted := accepted AND OLD.accepted_at IS NULL;
+		failed := failed AND OLD.status <> 'failed';
 	END IF;
+	INSERT INTO qpsscale.counters AS c
+	SELECT v.name, NEW.resource_group_id, NEW.action, v.value
+	FROM (VALUES
+		('scale_action_failures', failed::integer),
+		('scale_actions', accepted::integer),
+		('scale_instances', accepted::integer * pg_catalog.abs(NEW.delta))) AS v (name, value)
+	WHERE v.value > 0
+	ON CONFLICT (name, resource_group_id, label)
+		DO UPDATE SET value = c.value + EXCLUDED.value;
 	RETURN NULL;
 END
 $$;
@@ -4521,17 +4506,10 @@ $$;
 COMMENT ON FUNCTION qpsscale.count_deliveries() IS
 	'trigger: counts deliveries of alerts that have come to an end';
 
-CREATE TRIGGER activities_count_insert
-	AFTER INSERT ON qpsscale.activities
-	REFERENCING NEW TABLE AS new_rows
-	FOR EACH STATEMENT EXECUTE FUNCTION qpsscale.count_activities();
-COMMENT ON TRIGGER activities_count_insert ON qpsscale.activities IS
-	'counts actions';
-CREATE TRIGGER activities_count_update
-	AFTER UPDATE ON qpsscale.activities
-	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
-	FOR EACH STATEMENT EXECUTE FUNCTION qpsscale.count_activities();
-COMMENT ON TRIGGER activities_count_update ON qpsscale.activities IS
+CREATE TRIGGER activities_count
+	AFTER INSERT OR UPDATE OF status, accepted_at ON qpsscale.activities
+	FOR EACH ROW EXECUTE FUNCTION qpsscale.count_activities();
+COMMENT ON TRIGGER activities_count ON qpsscale.activities IS
 	'counts actions, instances and failures';
 CREATE TRIGGER evaluations_count_insert
 	AFTER INSERT ON qpsscale.evaluations
