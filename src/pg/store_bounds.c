@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  * store_bounds.c
- *		What bounds groups beside their own columns: schedules that hold now, budgets,
- *		and the recent changes that count for their rates.
+ *		What bounds groups beside their own columns: schedules that hold now,
+ *		budgets, and the recent changes that count for their rates.
  *
- * Where there is no schedule and no budget this costs a tick two looks at empty tables;
- * changes are read only where a policy has rates.
+ * Where there is no schedule and no budget this costs a tick two looks at
+ * empty tables; changes are read only where a policy has rates.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

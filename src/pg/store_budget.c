@@ -4,10 +4,10 @@
  *
  * Looked at twice.  When a cycle reads its groups each learns how many
  * instances the budget leaves to it (store_bounds.c), which bounds its decision
- * and is part of the explanation.  When it is about to grow it is looked at once more, under
- * a lock that all who grow take in turn: two that have read the same rest
- * cannot both spend it.  Without a row of qpsscale.budgets that is a look at
- * an empty table, and no lock.
+ * and is part of the explanation.  When it is about to grow it is looked at
+ * once more, under a lock that all who grow take in turn: two that have read
+ * the same rest cannot both spend it.  Without a row of qpsscale.budgets that
+ * is a look at an empty table, and no lock.
  *
  * Money is numeric, in SQL alone; what comes here are numbers of instances.
  *-------------------------------------------------------------------------
