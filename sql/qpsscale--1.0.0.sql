@@ -899,6 +899,38 @@ COMMENT ON INDEX qpsscale.alert_deliveries_due_idx IS
 COMMENT ON INDEX qpsscale.alert_deliveries_alert_idx IS
 	'deliveries of one alert';
 
+/*
+ * A row is a moment of 32 groups: (id >> 5) is the chunk, and (id & 31) + 1 the
+ * place in the arrays, which end with the last group that was seen.  Nothing
+ * is unique, so that no evaluator waits for another.  The index on the time
+ * alone is for retention.
+ */
+CREATE TABLE qpsscale.samples (
+	at timestamptz NOT NULL,
+	chunk bigint NOT NULL,
+	load real[] NOT NULL,
+	in_service integer[] NOT NULL,
+	desired integer[] NOT NULL,
+	minimum integer[] NOT NULL,
+	maximum integer[] NOT NULL
+);
+CREATE INDEX samples_chunk_idx ON qpsscale.samples (chunk, at);
+CREATE INDEX samples_at_idx ON qpsscale.samples (at);
+
+COMMENT ON TABLE qpsscale.samples IS
+	'load and size of each group, once per point of its monitor; qpsscale.samples_of() reads one group';
+COMMENT ON COLUMN qpsscale.samples.at IS 'end of the newest point that the monitor has published by then';
+COMMENT ON COLUMN qpsscale.samples.chunk IS 'which groups: their id without its last five bits, which are the place in the arrays';
+COMMENT ON COLUMN qpsscale.samples.load IS 'requests per second of the newest complete point; NULL = not known';
+COMMENT ON COLUMN qpsscale.samples.in_service IS 'instances in service; NULL = not asked, or no answer';
+COMMENT ON COLUMN qpsscale.samples.desired IS 'desired capacity in the cloud; NULL = not known';
+COMMENT ON COLUMN qpsscale.samples.minimum IS 'the cloud''s minimum';
+COMMENT ON COLUMN qpsscale.samples.maximum IS 'the cloud''s maximum';
+COMMENT ON INDEX qpsscale.samples_chunk_idx IS
+	'the past of one group, and of those beside it';
+COMMENT ON INDEX qpsscale.samples_at_idx IS
+	'finds the oldest, which retention deletes';
+
 ------------------------------------------------------------------------------
 -- The seal: what belongs on our tables, as it was installed
 ------------------------------------------------------------------------------
@@ -930,6 +962,7 @@ SELECT pg_catalog.pg_extension_config_dump('qpsscale.errors_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.decisions', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.interventions', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.interventions_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('qpsscale.samples', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.armed', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.budgets', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.prices', '');
@@ -4070,6 +4103,35 @@ SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION @extschema@.qpsscale_forecast(double precision[], integer, interval, timestamptz) IS
 	'how a series of loads, oldest first and NULL where unknown, is expected to go on: mean, and bounds that hold in 80 and 95 of 100 cases';
 
+/*
+ * What two evaluators saw of one moment, or one before and after a restart, is
+ * told once: with a load, if one of them knew it.
+ */
+CREATE FUNCTION qpsscale.samples_of(
+	group_id bigint, since timestamptz, until timestamptz)
+RETURNS TABLE (
+	at timestamptz, load double precision, in_service integer,
+	desired integer, minimum integer, maximum integer)
+LANGUAGE sql STABLE ROWS 1440
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT DISTINCT ON (seen.at) seen.*
+	FROM (
+		SELECT s.at, s.load[p.place]::double precision AS load,
+			s.in_service[p.place], s.desired[p.place],
+			s.minimum[p.place], s.maximum[p.place]
+		FROM qpsscale.samples s,
+			(SELECT (group_id & 31)::integer + 1 AS place) p
+		WHERE s.chunk = group_id >> 5
+			AND s.at >= since AND s.at < until
+			AND (s.load[p.place] IS NOT NULL
+				 OR s.desired[p.place] IS NOT NULL
+				 OR s.in_service[p.place] IS NOT NULL)) seen
+	ORDER BY seen.at, seen.load IS NULL
+$$;
+COMMENT ON FUNCTION qpsscale.samples_of(bigint, timestamptz, timestamptz) IS
+	'load and size of a group from since until before until, oldest first; a gap is a moment without a row, or NULL, and never 0';
+
 ------------------------------------------------------------------------------
 -- Views
 ------------------------------------------------------------------------------
@@ -5986,6 +6048,8 @@ FROM (VALUES
 	('TABLE qpsscale.decisions', 'worker', 'SELECT, INSERT, UPDATE (executed, executed_at, executed_by, activity_id, expires_at), DELETE'),
 	('TABLE qpsscale.interventions', 'reader', 'SELECT'),
 	('TABLE qpsscale.interventions', 'worker', 'SELECT, INSERT, DELETE'),
+	('TABLE qpsscale.samples', 'reader', 'SELECT'),
+	('TABLE qpsscale.samples', 'worker', 'SELECT, INSERT, DELETE'),
 	('TABLE qpsscale.armed', 'reader', 'SELECT'),
 	('TABLE qpsscale.armed', 'admin', 'INSERT, UPDATE, DELETE'),
 	('TABLE qpsscale.armed', 'worker', 'SELECT'),
@@ -6041,6 +6105,7 @@ FROM (VALUES
 	('FUNCTION @extschema@.qpsscale_health()', 'reader', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_why(bigint, timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.interventions_at(bigint, timestamptz)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.samples_of(bigint, timestamptz, timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.said_at(timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.say_activity(qpsscale.activities, timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.said_number(text)', 'reader', 'EXECUTE'),

@@ -415,6 +415,15 @@ leave_refused(Cycle *cycle, QpsscaleGroup **groups, int n)
 	return left;
 }
 
+/* The end of the newest point that was there to be read. */
+static TimestampTz
+sampled_at(const Observer *observer)
+{
+	return qpsscale_timestamptz(observer->bucket *
+								Max(observer->metric_resolution_s, 1) *
+								USECS_PER_SEC);
+}
+
 static void
 intend(Cycle *cycle)
 {
@@ -435,7 +444,7 @@ intend(Cycle *cycle)
 		n = leave_refused(cycle, groups, n);
 	qpsscale_worker_state("writing decisions");
 	if (!qpsscale_store_intend(groups, n, cycle->settings->metric_period_s,
-							   &durable, &error))
+							   sampled_at(&cycle->observer), &durable, &error))
 		log_step_error("write decisions", error);
 	else if (!durable)
 		ereport(WARNING,

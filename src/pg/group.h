@@ -243,6 +243,7 @@ typedef struct QpsscaleGroup
 	const char *response;
 	const char *outcome_message;
 	bool		stored;
+	bool		sampled;		/* what was seen of it is in samples */
 	bool		charged;		/* the database refused its row */
 	bool		charge_repeats; /* and that is known */
 	bool		row_locked;

@@ -66,6 +66,7 @@ typedef struct QpsscaleSettings
 	int			cycle_deadline_ms;	/* 0 = interval */
 	int			max_in_flight;
 	int			retention_s;	/* 0 = keep for ever */
+	int			sample_retention_s; /* likewise, of samples */
 	int			max_instances;	/* hard ceiling for any group, 0 = none */
 	char	   *allowed_hosts;
 	char	   *secrets_dir;

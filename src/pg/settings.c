@@ -18,6 +18,7 @@
  *	cycle_deadline		0 (interval)	0 .. 1 h	-
  *	max_in_flight		64			1 .. 1000		-
  *	retention			90 d		0 (for ever) ..	-
+ *	sample_retention	35 d		0 (for ever) ..	-
  *	max_instances		0 (none)	0 .. 1000000	-
  *	allowed_hosts		''			list of hosts	-	(superuser)
  *	secrets_dir			''			absolute path	-	(superuser)
@@ -407,8 +408,13 @@ define_behaviour(void)
 				  "server process.");
 	define_int("qpsscale.retention", &s->retention_s, 90 * 24 * 60 * 60, 0,
 			   INT_MAX, GUC_UNIT_S,
-			   "How long evaluations, samples, activities and errors are kept.",
+			   "How long evaluations, activities and errors are kept.",
 			   "Older rows are deleted in small batches. Zero keeps them for "
+			   "ever.");
+	define_int("qpsscale.sample_retention", &s->sample_retention_s,
+			   35 * 24 * 60 * 60, 0, INT_MAX, GUC_UNIT_S,
+			   "How long samples of load and size are kept.",
+			   "Older ones are deleted in small batches. Zero keeps them for "
 			   "ever.");
 	define_bool("qpsscale.detailed_logging", &s->detailed_logging,
 				environment_bool("ENABLE_DETAILED_LOGGING", false),

@@ -50,10 +50,11 @@ extern bool qpsscale_store_load(const StoreSelection *selection,
  * activities, and inserts an intent for each group whose decision is an
  * action.  Afterwards each group says whether it was stored, and those with
  * activity_id set and no dry run may be sent to the cloud, if durable is true.
+ * What was seen is sampled as of sampled_at, unless that was done.
  */
 extern bool qpsscale_store_intend(QpsscaleGroup **groups, int n_groups,
-								  int metric_period_s, bool *durable,
-								  ErrorData **error);
+								  int metric_period_s, TimestampTz sampled_at,
+								  bool *durable, ErrorData **error);
 
 /* Transaction 3.  Writes the outcome of the intents. */
 extern bool qpsscale_store_record(QpsscaleGroup **groups, int n_groups,

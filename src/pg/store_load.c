@@ -23,6 +23,7 @@
 #include "pg/step.h"
 #include "pg/row_reader.h"
 #include "pg/store_bounds.h"
+#include "pg/store_samples.h"
 #include "pg/store_signals.h"
 #include "pg/worker.h"
 #include "storage/lmgr.h"
@@ -272,12 +273,21 @@ trim_history(void *argument)
 }
 
 static void
+trim(QpsscaleStepBody body, int retention_s)
+{
+	ErrorData  *error;
+
+	if (retention_s > 0 && !qpsscale_substep(body, &retention_s, &error))
+		ereport(qpsscale_elevel(WARNING),
+				(errmsg("qpsscale could not delete old history: %s",
+						error->message)));
+}
+
+static void
 load_body(void *argument)
 {
 	LoadArguments *arguments = argument;
 	StoreSnapshot *snapshot = arguments->snapshot;
-	int			retention_s = arguments->selection->retention_s;
-	ErrorData  *error;
 
 	snapshot->extension_exists = lock_extension(arguments);
 	if (!snapshot->extension_exists ||
@@ -302,11 +312,11 @@ load_body(void *argument)
 	qpsscale_store_load_bounds(arguments->selection, snapshot,
 							   arguments->context);
 	load_accounts(arguments);
-	if (arguments->selection->trim_history && retention_s > 0 &&
-		!qpsscale_substep(trim_history, &retention_s, &error))
-		ereport(qpsscale_elevel(WARNING),
-				(errmsg("qpsscale could not delete old history: %s",
-						error->message)));
+	if (!arguments->selection->trim_history)
+		return;
+	trim(trim_history, arguments->selection->retention_s);
+	trim(qpsscale_store_trim_samples,
+		 qpsscale_worker_host->settings->sample_retention_s);
 }
 
 bool

@@ -16,6 +16,8 @@ typedef struct StoreBatch
 	QpsscaleGroup **groups;		/* sorted by id, as they were read */
 	int			n_groups;
 	int			metric_period_s;
+	TimestampTz sampled_at;		/* end of the newest point that the monitors
+								 * have published; 0 = no samples */
 	bool		careful;		/* claim every row first */
 	bool		acted;			/* out: intents were inserted */
 	MemoryContext context;		/* of what is kept after the transaction */

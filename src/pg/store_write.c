@@ -12,6 +12,7 @@
  *	 reasons	activities learn which evaluation explains them
  *	 watch		what is remembered of earlier actions, where it changed
  *	 signals	what further signals said, where it is new
+ *	 samples	load and size, once per point of the monitors
  *	 intervene	what an operator asked for by hand, if this is about that
  *	 errors		errors that are new
  *	 alerts		conditions that begin or end, actions that were settled
@@ -35,6 +36,7 @@
 #include "pg/intervention.h"
 #include "pg/json_writer.h"
 #include "pg/step.h"
+#include "pg/store_samples.h"
 #include "pg/store_signals.h"
 #include "pg/worker.h"
 #include "utils/array.h"
@@ -109,6 +111,7 @@ intend_substep(void *argument)
 	{
 		batch->groups[i]->row_locked = false;
 		batch->groups[i]->stored = false;
+		batch->groups[i]->sampled = false;
 		batch->groups[i]->activity_id = 0;
 		batch->groups[i]->evaluation_id = 0;
 		batch->groups[i]->outcome = ACTIVITY_ABSENT;
@@ -123,6 +126,7 @@ intend_substep(void *argument)
 	qpsscale_store_reasons(batch);
 	qpsscale_store_watch(batch);
 	qpsscale_store_signals(batch);
+	qpsscale_store_samples(batch);
 	qpsscale_store_interventions(batch);
 	qpsscale_store_executions(batch);
 	qpsscale_store_approvals(batch);
@@ -253,9 +257,10 @@ intend_body(void *argument)
 
 bool
 qpsscale_store_intend(QpsscaleGroup **groups, int n_groups,
-					  int metric_period_s, bool *durable, ErrorData **error)
+					  int metric_period_s, TimestampTz sampled_at,
+					  bool *durable, ErrorData **error)
 {
-	StoreBatch	batch = {groups, n_groups, metric_period_s,
+	StoreBatch	batch = {groups, n_groups, metric_period_s, sampled_at,
 	careful_next_time, false, CurrentMemoryContext};
 	bool		intents = false;
 	bool		locked = false;
@@ -276,6 +281,7 @@ qpsscale_store_intend(QpsscaleGroup **groups, int n_groups,
 	for (int i = 0; i < n_groups; i++)
 		locked |= groups[i]->row_locked;
 	careful_next_time = locked;
+	qpsscale_samples_committed(&batch);
 	*durable = !batch.acted || qpsscale_step_was_replicated();
 	return true;
 }
@@ -329,7 +335,7 @@ record_body(void *argument)
 bool
 qpsscale_store_record(QpsscaleGroup **groups, int n_groups, ErrorData **error)
 {
-	StoreBatch	batch = {groups, n_groups, 0, false, false,
+	StoreBatch	batch = {groups, n_groups, 0, 0, false, false,
 	CurrentMemoryContext};
 
 	return qpsscale_step("qpsscale: record", record_body, &batch, false,

@@ -16,7 +16,7 @@ my ($node, $cloud) = QpsscaleNode->start(preload => 0);
 my $dump = PostgreSQL::Test::Utils::tempdir . '/dump';
 
 my @tables = qw(resource_groups state signals signal_state schedules activities
-  evaluations errors armed webhooks alerts api_tokens prices
+  evaluations errors samples armed webhooks alerts api_tokens prices
   budgets);
 
 # All that is to survive, as text: each table, where each sequence stands, and
