@@ -910,9 +910,7 @@ CREATE TABLE qpsscale.samples (
 	chunk bigint NOT NULL,
 	load real[] NOT NULL,
 	in_service integer[] NOT NULL,
-	desired integer[] NOT NULL,
-	minimum integer[] NOT NULL,
-	maximum integer[] NOT NULL
+	desired integer[] NOT NULL
 );
 CREATE INDEX samples_chunk_idx ON qpsscale.samples (chunk, at);
 CREATE INDEX samples_at_idx ON qpsscale.samples (at);
@@ -922,10 +920,8 @@ COMMENT ON TABLE qpsscale.samples IS
 COMMENT ON COLUMN qpsscale.samples.at IS 'end of the newest point that the monitor has published by then';
 COMMENT ON COLUMN qpsscale.samples.chunk IS 'which groups: their id without its last five bits, which are the place in the arrays';
 COMMENT ON COLUMN qpsscale.samples.load IS 'requests per second of the newest complete point; NULL = not known';
-COMMENT ON COLUMN qpsscale.samples.in_service IS 'instances in service; NULL = not asked, or no answer';
+COMMENT ON COLUMN qpsscale.samples.in_service IS 'instances in service; all members where nothing is under way and nobody asked; NULL = not known';
 COMMENT ON COLUMN qpsscale.samples.desired IS 'desired capacity in the cloud; NULL = not known';
-COMMENT ON COLUMN qpsscale.samples.minimum IS 'the cloud''s minimum';
-COMMENT ON COLUMN qpsscale.samples.maximum IS 'the cloud''s maximum';
 COMMENT ON INDEX qpsscale.samples_chunk_idx IS
 	'the past of one group, and of those beside it';
 COMMENT ON INDEX qpsscale.samples_at_idx IS
@@ -4111,15 +4107,14 @@ CREATE FUNCTION qpsscale.samples_of(
 	group_id bigint, since timestamptz, until timestamptz)
 RETURNS TABLE (
 	at timestamptz, load double precision, in_service integer,
-	desired integer, minimum integer, maximum integer)
+	desired integer)
 LANGUAGE sql STABLE ROWS 1440
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT DISTINCT ON (seen.at) seen.*
 	FROM (
 		SELECT s.at, s.load[p.place]::double precision AS load,
-			s.in_service[p.place], s.desired[p.place],
-			s.minimum[p.place], s.maximum[p.place]
+			s.in_service[p.place], s.desired[p.place]
 		FROM qpsscale.samples s,
 			(SELECT (group_id & 31)::integer + 1 AS place) p
 		WHERE s.chunk = group_id >> 5

@@ -30,13 +30,12 @@
 /* A row's own values stand in each row of the statement's arrays. */
 static const char write_sql[] =
 "INSERT INTO qpsscale.samples"
-"  (at, chunk, load, in_service, desired, minimum, maximum)"
+"  (at, chunk, load, in_service, desired)"
 " VALUES (($1::timestamptz[])[1], ($2::bigint[])[1],"
-"  $3::float8[]::real[], $4, $5, $6, $7)";
+"  $3::float8[]::real[], $4, $5)";
 
-static StorePlan write_plan = {write_sql, 7,
-	{TIMESTAMPTZOID, INT8OID, FLOAT8OID, INT4OID, INT4OID, INT4OID,
-INT4OID}, NULL};
+static StorePlan write_plan = {write_sql, 5,
+{TIMESTAMPTZOID, INT8OID, FLOAT8OID, INT4OID, INT4OID}, NULL};
 
 /* What this process wrote last of each group. */
 typedef struct Written
@@ -75,6 +74,22 @@ load_of(const QpsscaleGroup *group)
 	return (double) (float) load->newest_qps;
 }
 
+/* Nobody asks for it in each cycle: where nothing is under way, all members
+ * serve. */
+static int
+in_service_of(const QpsscaleGroup *group)
+{
+	const QsCapacity *capacity = &group->target.capacity;
+
+	if (!capacity->known)
+		return QS_UNKNOWN;
+	if (capacity->in_service != QS_UNKNOWN)
+		return capacity->in_service;
+	return group->open.resolved != ACTIVITY_ACCEPTED &&
+		capacity->total == qs_capacity_base(capacity) ?
+		capacity->total : QS_UNKNOWN;
+}
+
 static bool
 is_due(const StoreBatch *batch, const QpsscaleGroup *group)
 {
@@ -99,10 +114,8 @@ put_sample(StoreRows *rows, const StoreBatch *batch, QpsscaleGroup *group)
 	store_put_time(rows, batch->sampled_at);
 	store_put_int64(rows, chunk_of(group));
 	store_put_double(rows, load_of(group));
-	store_put_count(rows, known ? capacity->in_service : QS_UNKNOWN);
-	store_put_count(rows, known ? capacity->desired : QS_UNKNOWN);
-	store_put_count(rows, known ? capacity->min : QS_UNKNOWN);
-	store_put_count(rows, known ? capacity->max : QS_UNKNOWN);
+	store_put_count(rows, in_service_of(group));
+	store_put_count(rows, known ? qs_capacity_base(capacity) : QS_UNKNOWN);
 	group->sampled = true;
 }
 

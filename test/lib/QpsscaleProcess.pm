@@ -50,12 +50,16 @@ sub memory_kb
 	return $kb;
 }
 
+# Sockets, pipes and whatever else is open, but no files of tables: PostgreSQL
+# opens those when it first needs them, and bounds them itself.
 sub descriptors
 {
 	my ($pid) = @_;
 
 	opendir(my $directory, "/proc/$pid/fd") or die "/proc/$pid/fd: $!\n";
-	return scalar grep { !/^\./ } readdir $directory;
+	return scalar
+	  grep { defined && !m{/base/\d+/[^/]+$} }
+	  map { readlink("/proc/$pid/fd/$_") } readdir $directory;
 }
 
 # Names of the files that the process has mapped, one a line.
