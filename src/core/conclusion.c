@@ -233,7 +233,8 @@ qs_conclude(QsThought *t)
 	decision->desired = to;
 	if (decision->limited_by_safety)
 	{
-		if (decision->reason == QS_REASON_DYNAMIC_SCALE_UP)
+		if (decision->reason == QS_REASON_DYNAMIC_SCALE_UP ||
+			decision->reason == QS_REASON_PREDICTED_SCALE_UP)
 			decision->reason = QS_REASON_DYNAMIC_LIMITED_SCALE_UP;
 		else if (decision->reason == QS_REASON_DYNAMIC_SCALE_DOWN)
 			decision->reason = QS_REASON_DYNAMIC_LIMITED_SCALE_DOWN;

@@ -73,6 +73,7 @@ typedef struct Best
 	bool		by_threshold;	/* static mode, and not by a signal */
 	bool		tolerated;		/* the size stays, though the load would have
 								 * another */
+	bool		foreseen;		/* by prediction, or headroom in its place */
 } Best;
 
 /*
@@ -112,6 +113,57 @@ choose(const QsThought *t, const QsLoadProposal *qps,
 		best->recommended = qps->recommended;
 }
 
+/*
+ * Not even in use: less than half an instance of what may come does not keep
+ * a group from being empty that may be.
+ */
+static bool
+is_nothing(const QsThought *t, const QsPredicted *predicted)
+{
+	return t->limits.lower == 0 && predicted->newest <= 0 &&
+		predicted->upper_grow < predicted->per_instance / 2;
+}
+
+/*
+ * What is foreseen by the time that instances ordered now serve.  While that
+ * cannot be believed, headroom on the newest load takes its place.  Never less
+ * than what the load asks for as it is: this only adds a proposal.
+ */
+static void
+foresee(QsThought *t, Best *best)
+{
+	const QsPredicted *predicted = t->history->predicted;
+	bool		trusted = predicted->trust == QS_TRUST_FULL;
+	double		load = trusted ? predicted->upper_grow :
+		predicted->newest / QS_HEADROOM_TARGET;
+	const char *source = trusted ? "prediction" : "headroom";
+	int			instances;
+
+	if (t->policy->mode != QS_MODE_DYNAMIC || !(load >= 0) ||
+		!qs_is_positive(predicted->per_instance))
+		return;
+	instances = is_nothing(t, predicted) ? 0 :
+		qs_optimal_instances(load, predicted->per_instance);
+	t->decision->foreseen =
+		qs_limits_apply(&t->limits, instances > best->instances ? instances :
+						best->instances, NULL, NULL);
+	if (!predicted->steers)
+		return;
+	qs_decision_add_proposal(t->decision, source, load,
+							 predicted->per_instance, instances);
+	if (instances > (best->tolerated ? t->decision->base : best->instances))
+	{
+		best->instances = instances;
+		best->source = source;
+		best->tolerated = false;
+		best->by_signal = false;
+		best->foreseen = true;
+	}
+	instances = qs_limits_apply(&t->limits, instances, NULL, NULL);
+	if (instances > best->recommended)
+		best->recommended = instances;
+}
+
 static void
 grow(QsThought *t, const Best *best)
 {
@@ -119,6 +171,8 @@ grow(QsThought *t, const Best *best)
 	if (t->decision->base < t->limits.lower &&
 		best->instances < t->limits.lower)
 		win_by_limit(t, QS_REASON_BELOW_LIMIT);
+	else if (best->foreseen)
+		t->reason = QS_REASON_PREDICTED_SCALE_UP;
 	else if (best->by_threshold)
 		t->reason = QS_REASON_QPS_ABOVE_THRESHOLD;
 	else
@@ -146,6 +200,39 @@ heed_window(QsThought *t)
 	qs_decision_add_clamp(decision, "stabilization_window", maximum,
 						  t->target, to);
 	t->target = to;
+}
+
+/*
+ * Nor below what may be needed by the time that what is let go now could be had
+ * back, and not at all while the users seem to be cut off.
+ */
+static void
+heed_prediction(QsThought *t)
+{
+	const QsPredicted *predicted = t->history->predicted;
+	int			base = t->decision->base;
+	int			keep;
+	int			to;
+
+	if (predicted == NULL || !predicted->steers ||
+		t->policy->mode != QS_MODE_DYNAMIC)
+		return;
+	if (!predicted->may_shrink)
+		qs_hold(t, QS_REASON_OUTAGE_SUSPECTED, QS_NEVER);
+	if (predicted->trust != QS_TRUST_FULL || !(predicted->upper_shrink >= 0) ||
+		!qs_is_positive(predicted->per_instance) || is_nothing(t, predicted))
+		return;
+	keep = qs_limits_apply(&t->limits,
+						   qs_optimal_instances(predicted->upper_shrink,
+												predicted->per_instance),
+						   NULL, NULL);
+	if (keep <= t->target)
+		return;
+	to = keep < base ? keep : base;
+	qs_decision_add_clamp(t->decision, "prediction", keep, t->target, to);
+	t->target = to;
+	if (to == base)
+		qs_hold(t, QS_REASON_PREDICTED_TO_RISE, QS_NEVER);
 }
 
 /* Nor to where the same load would order back what was let go. */
@@ -210,6 +297,8 @@ shrink(QsThought *t, const Best *best, bool knows_qps, QsReason data,
 		qs_hold(t, QS_REASON_STABILIZING,
 			 qs_window_holds_until(decision, t->policy->scale_down_window_us,
 								   base));
+	if (t->reason != QS_REASON_ABOVE_LIMIT && t->target < base)
+		heed_prediction(t);
 	if (knows_qps && data == QS_NO_REASON)
 		heed_suspicion(t);
 	if (knows_qps && t->reason != QS_REASON_ABOVE_LIMIT && t->target < base)
@@ -265,6 +354,8 @@ think_with_data(QsThought *t, const QsLoadProposal *qps, QsReason data,
 	Best		best;
 
 	choose(t, qps, advice, &best);
+	if (t->history->predicted != NULL)
+		foresee(t, &best);
 	decision->winner = best.source;
 	decision->optimal = qs_limits_apply(&t->limits, best.instances, decision,
 										&cut);
@@ -302,6 +393,23 @@ think_with_data(QsThought *t, const QsLoadProposal *qps, QsReason data,
 	observe(t, &best, data == QS_NO_REASON && advice->hold == QS_NO_REASON);
 }
 
+/* After so long without any load: as many as at this time yesterday. */
+#define PATIENCE_S	(15 * 60)
+
+static int
+of_yesterday(const QsThought *t)
+{
+	const QsPredicted *predicted = t->history->predicted;
+
+	if (predicted == NULL || !predicted->steers ||
+		t->policy->mode != QS_MODE_DYNAMIC ||
+		predicted->missing_s < PATIENCE_S || !(predicted->yesterday >= 0) ||
+		!qs_is_positive(predicted->per_instance))
+		return QS_UNKNOWN;
+	return qs_optimal_instances(predicted->yesterday,
+								predicted->per_instance);
+}
+
 /*
  * Without anything to go by, only the limits are left, and what is to be there
  * when a signal is missing for long.  They may raise the group.  They do not
@@ -312,10 +420,18 @@ think_without_data(QsThought *t, QsReason why, const QsSignalsAdvice *advice)
 {
 	QsDecision *decision = t->decision;
 	int			base = decision->base;
-	bool		fallback = advice->fallback > base;
-	int			proposed = fallback ? advice->fallback : base;
+	int			yesterday = of_yesterday(t);
+	bool		foreseen = yesterday > advice->fallback;
+	int			instead = foreseen ? yesterday : advice->fallback;
+	bool		fallback = instead > base;
+	int			proposed = fallback ? instead : base;
 
 	t->reason = why;
+	if (foreseen)
+		qs_decision_add_proposal(decision, "yesterday",
+								 t->history->predicted->yesterday,
+								 t->history->predicted->per_instance,
+								 yesterday);
 	if (!fallback && base >= t->limits.lower && base <= t->limits.upper)
 		return;
 	t->target = qs_limits_apply(&t->limits, proposed, decision, NULL);
@@ -323,8 +439,9 @@ think_without_data(QsThought *t, QsReason why, const QsSignalsAdvice *advice)
 	if (t->target > base && fallback && proposed >= t->limits.lower)
 	{
 		decision->wanted = QS_ACTION_SCALE_UP;
-		decision->winner = advice->fallback_source;
-		t->reason = QS_REASON_DYNAMIC_SCALE_UP;
+		decision->winner = foreseen ? "yesterday" : advice->fallback_source;
+		t->reason = foreseen ? QS_REASON_PREDICTED_SCALE_UP :
+			QS_REASON_DYNAMIC_SCALE_UP;
 	}
 	else if (t->target > base)
 	{
@@ -440,6 +557,7 @@ begin(const QsThought *t)
 		!policy->extension_enabled;
 	decision->base = QS_UNKNOWN;
 	decision->optimal = QS_UNKNOWN;
+	decision->foreseen = QS_UNKNOWN;
 	decision->load_qps = -1;
 	decision->blocker = QS_NO_REASON;
 	decision->blocked_until = QS_NEVER;

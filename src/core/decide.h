@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/prediction.h"
 #include "core/signal.h"
 
 #define QS_NEVER			INT64_MIN
@@ -118,6 +119,9 @@ typedef enum QsReason
 	QS_REASON_APPROVAL_REQUIRED,	/* approval_required: by a person */
 	QS_REASON_BUDGET_CAP,		/* budget_cap: costs are capped */
 	QS_REASON_UNPRICED,			/* unpriced: they are, and not known */
+	QS_REASON_PREDICTED_SCALE_UP,	/* predicted_scale_up */
+	QS_REASON_PREDICTED_TO_RISE,	/* predicted_to_rise: would shrink */
+	QS_REASON_OUTAGE_SUSPECTED, /* outage_suspected: would shrink */
 	QS_REASON_COUNT				/* not a reason */
 } QsReason;
 
@@ -320,6 +324,7 @@ typedef struct QsHistory
 	int64_t		held_until;		/* now is before this; QS_NEVER: none */
 	bool		by_hand;		/* the operator asks for it just now */
 	bool		executes;		/* it is the number of a recorded decision */
+	const QsPredicted *predicted;	/* NULL: nothing is foreseen */
 } QsHistory;
 
 typedef struct QsProposal
@@ -371,6 +376,8 @@ typedef struct QsDecision
 	double		load_qps;		/* the load used; < 0 when unknown */
 	double		qps_per_instance;	/* load / base, 0 when base is 0 */
 	int			least;			/* lower limit, 0 when the capacity is unknown */
+	int			foreseen;		/* what prediction would make of it, within the
+								 * limits; QS_UNKNOWN: it says nothing */
 	bool		limited_by_safety;	/* a per-action cap cut the change */
 	bool		limited_by_asg; /* the cloud's min or max cut the optimum */
 	bool		probes_stock_out;	/* the action writes the desired capacity

@@ -94,6 +94,10 @@ extern QsGuardVerdict qs_prediction_guard(QsPredictionGuard *guard,
 										  const QsGuardInput *input);
 extern const char *qs_prediction_trust_name(QsPredictionTrust trust);
 
+/* Share of what an instance carries that the newest load may use while the
+ * prediction is not trusted. */
+#define QS_HEADROOM_TARGET	0.7
+
 /* ---- need ---- */
 
 typedef struct QsNeedInput

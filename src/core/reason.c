@@ -298,6 +298,23 @@ static const ReasonText reasons[QS_REASON_COUNT] = {
 		" it does not grow; give it a price in the currency of its cap, or"
 		" take max_hourly_cost away."
 	},
+	[QS_REASON_PREDICTED_SCALE_UP] = {
+		"predicted_scale_up",
+		"More instances are needed by the time that those ordered now serve;"
+		" the load may reach what the proposal in the explanation says; nothing"
+		" is to be done."
+	},
+	[QS_REASON_PREDICTED_TO_RISE] = {
+		"predicted_to_rise",
+		"The group would shrink, but what it lets go would soon be needed"
+		" again; nothing is to be done."
+	},
+	[QS_REASON_OUTAGE_SUSPECTED] = {
+		"outage_suspected",
+		"The load is far below that of this time yesterday, so its users may"
+		" not reach it and return all at once; look whether they can. The"
+		" group shrinks if that lasts for four hours."
+	},
 	[QS_REASON_APPROVAL_REQUIRED] = {
 		"approval_required",
 		"The action was decided and waits for a person: call qpsscale_execute"
