@@ -33,6 +33,8 @@ typedef struct World
 	int			n_signals;
 	QsSignal	signals[WORLD_SIGNALS];
 	QsChange	changes[WORLD_CHANGES]; /* the history's */
+	bool		foresees;
+	QsPredicted predicted;		/* likewise, where it foresees */
 } World;
 
 /* Nothing has happened yet, and nothing is in the way. */
@@ -80,6 +82,7 @@ decide(const World *w, QsDecision *d)
 	QsHistory	history = w->history;
 
 	history.changes = w->changes;
+	history.predicted = w->foresees ? &w->predicted : NULL;
 	if (history.n_changes > WORLD_CHANGES)
 		history.n_changes = WORLD_CHANGES;
 	qs_decide(&w->policy, &w->load, &w->capacity, &w->activity, w->signals,

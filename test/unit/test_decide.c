@@ -47,6 +47,8 @@ typedef struct World
 	QsHistory	history;
 	int			n_signals;
 	QsSignal	signals[QS_MAX_SIGNALS + 1];
+	bool		foresees;
+	QsPredicted predicted;
 } World;
 
 typedef enum Kind
@@ -130,6 +132,16 @@ static const Word given_words[] = {
 	{"seen_down", COUNT, IN(history.confirmations.down)},
 	{"seen_base", COUNT, IN(history.confirmations.base)},
 	{"seen_at", TIME, IN(history.confirmations.observed_at)},
+	{"foresees", FLAG, IN(foresees)},
+	{"steers", FLAG, IN(predicted.steers)},
+	{"trust", COUNT, IN(predicted.trust)},
+	{"may_shrink", FLAG, IN(predicted.may_shrink)},
+	{"tick_load", NUMBER, IN(predicted.newest)},
+	{"will_be", NUMBER, IN(predicted.upper_grow)},
+	{"will_stay", NUMBER, IN(predicted.upper_shrink)},
+	{"yesterday", NUMBER, IN(predicted.yesterday)},
+	{"missing", COUNT, IN(predicted.missing_s)},
+	{"carries", NUMBER, IN(predicted.per_instance)},
 };
 
 #define OUT(field)	offsetof(QsDecision, field)
@@ -153,6 +165,7 @@ static const Word expected_words[] = {
 	{"drop_seen", TIME, OUT(drop_seen_at)},
 	{"winner", TEXT, OUT(winner)},
 	{"probe", FLAG, OUT(probes_stock_out)},
+	{"foreseen", COUNT, OUT(foreseen)},
 	{"needs_vetoes", FLAG, OUT(needs_vetoes)},
 	{"confirmed", COUNT, OUT(confirmed)},
 	{"confirm_n", COUNT, OUT(confirm_n)},
@@ -215,6 +228,13 @@ calm_world(void)
 	w.history.suspended_until = QS_NEVER;
 	w.history.held_instances = QS_UNKNOWN;
 	w.history.held_until = QS_NEVER;
+	w.predicted.steers = true;
+	w.predicted.may_shrink = true;
+	w.predicted.newest = 200;
+	w.predicted.upper_grow = 200;
+	w.predicted.upper_shrink = 200;
+	w.predicted.yesterday = 200;
+	w.predicted.per_instance = 50;
 	return w;
 }
 
@@ -427,6 +447,8 @@ run_case(void **state)
 		give(&w, item, value + 1);
 	}
 
+	if (w.foresees)
+		w.history.predicted = &w.predicted;
 	/* every output must be set: start from garbage */
 	memset(&d, 0xA5, sizeof(d));
 	qs_decide(&w.policy, &w.load, &w.capacity, &w.activity, w.signals,

@@ -115,6 +115,24 @@ draw_history(QsHistory *h, int64_t now)
 		h->held_until != QS_NEVER && now < h->held_until;
 }
 
+static QsPredicted
+draw_predicted(void)
+{
+	QsPredicted p;
+
+	memset(&p, 0, sizeof(p));
+	p.steers = draw_bool(70);
+	p.trust = draw_bool(70) ? QS_TRUST_FULL : (QsPredictionTrust) draw(4);
+	p.may_shrink = draw_bool(80);
+	p.newest = draw_number(5000);
+	p.upper_grow = draw_number(5000);
+	p.upper_shrink = draw_number(5000);
+	p.yesterday = draw_number(5000);
+	p.missing_s = draw_count();
+	p.per_instance = draw_number(100);
+	return p;
+}
+
 static QsSignal
 draw_signal(int64_t now)
 {
@@ -250,6 +268,8 @@ draw_world(void)
 	w.activity.last_scale_down_at = draw_time(w.now);
 	w.activity.last_any_at = draw_time(w.now);
 	draw_history(&w.history, w.now);
+	w.foresees = draw_bool(50);
+	w.predicted = draw_predicted();
 	draw_drivers(&w);
 	return w;
 }
