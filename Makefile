@@ -74,7 +74,7 @@ HOST_PG = module settings shared launcher databases oneshot functions \
 # What a backend may do without a worker: qpsscale_decide(), forecasts.  What it
 # shares with workers is in both libraries, and neither sees the other's.
 BOTH_OBJS = src/pg/crash_points.o \
-	$(patsubst %,src/pg/%.o,group_row store_signals store_bounds store_rows \
+	$(patsubst %,src/pg/%.o,group_row store_signals store_bounds store_predictors store_rows \
 	explain explain_signals json_writer) \
 	$(patsubst %.c,%.o,$(sort $(wildcard src/core/*.c)))
 OBJS = $(sort $(HOST_PG:%=src/pg/%.o) $(BOTH_OBJS))

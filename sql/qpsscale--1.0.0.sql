@@ -98,6 +98,12 @@ CREATE TABLE qpsscale.resource_groups (
 		CHECK (on_foreign_change = 'adopt' OR on_foreign_change = 'override'
 			   OR on_foreign_change = 'pause'),
 	require_approval boolean NOT NULL DEFAULT false,
+	prediction_mode text NOT NULL DEFAULT 'forecast_only'
+		CHECK (prediction_mode = ANY (ARRAY['off', 'forecast_only', 'enabled'])),
+	target_violation double precision NOT NULL DEFAULT 0.01
+		CHECK (target_violation >= 0.0005 AND target_violation <= 0.2),
+	boot_seconds integer NOT NULL DEFAULT 180
+		CHECK (boot_seconds >= 0 AND boot_seconds <= 3600),
 	instance_type text CHECK (instance_type <> ''),
 	purchase_option text NOT NULL DEFAULT 'on_demand'
 		CHECK (purchase_option = 'on_demand' OR purchase_option = 'reserved'),
@@ -129,6 +135,8 @@ CREATE TABLE qpsscale.resource_groups (
 			   AND scale_down_confirm_n <= scale_down_confirm_m),
 	CONSTRAINT resource_groups_target_qps_needs_alb_id
 		CHECK (target_qps IS NULL OR alb_id IS NOT NULL),
+	CONSTRAINT resource_groups_static_is_not_predicted
+		CHECK (mode <> 'static' OR prediction_mode <> 'enabled'),
 	CONSTRAINT resource_groups_static_needs_target_qps
 		CHECK (mode <> 'static' OR target_qps IS NOT NULL),
 	CONSTRAINT resource_groups_byteplus_has_no_kind
@@ -221,6 +229,9 @@ COMMENT ON COLUMN qpsscale.resource_groups.scale_down_confirm_n IS 'shrink only 
 COMMENT ON COLUMN qpsscale.resource_groups.scale_down_confirm_m IS 'how many observations are looked at for that';
 COMMENT ON COLUMN qpsscale.resource_groups.on_foreign_change IS 'when somebody else changed the desired capacity: adopt = go on from there after the general cooldown, override = back to what the policy says at once, pause = suspend the group';
 COMMENT ON COLUMN qpsscale.resource_groups.require_approval IS 'an action is decided and recorded in qpsscale.decisions, and done only when somebody calls qpsscale_execute() before it expires';
+COMMENT ON COLUMN qpsscale.resource_groups.prediction_mode IS 'enabled = what is foreseen grows the group ahead of its load and keeps it from shrinking too early; forecast_only = it is recorded and changes nothing; off';
+COMMENT ON COLUMN qpsscale.resource_groups.target_violation IS 'share of time in which the load may exceed what the instances in service carry: how careful prediction is';
+COMMENT ON COLUMN qpsscale.resource_groups.boot_seconds IS 'how long an instance takes from its order until it serves; measured where the group has grown often enough';
 COMMENT ON COLUMN qpsscale.resource_groups.instance_type IS 'what its instances are called in qpsscale.prices; NULL = they have no price there';
 COMMENT ON COLUMN qpsscale.resource_groups.purchase_option IS 'how those are paid that are no spot instances: on_demand or reserved';
 COMMENT ON COLUMN qpsscale.resource_groups.spot_percent IS 'share of its instances that are spot instances';
@@ -762,6 +773,7 @@ FROM (VALUES
 	('qpsscale.group.at_max', 'warning', true, 'the load needs more instances than the limits allow'),
 	('qpsscale.group.stock_out', 'critical', true, 'the cloud accepts growth and delivers no instances: desired is held'),
 	('qpsscale.group.foreign_change', 'warning', false, 'somebody else changed the desired capacity'),
+	('qpsscale.prediction.demoted', 'warning', true, 'what is foreseen of the group is not believed: headroom on its load takes its place'),
 	('qpsscale.metric.stale', 'warning', true, 'no usable load is known, so the group is held as it is'),
 	('qpsscale.signal.missing', 'warning', true, 'a signal of the group has been missing for longer than its fallback_after_seconds'),
 	('qpsscale.circuit.open', 'critical', true, 'actions failed one after another and are not tried for a while'),
@@ -927,6 +939,60 @@ COMMENT ON INDEX qpsscale.samples_chunk_idx IS
 COMMENT ON INDEX qpsscale.samples_at_idx IS
 	'finds the oldest, which retention deletes';
 
+/* Rows and places are those of samples. */
+CREATE TABLE qpsscale.forecasts (
+	at timestamptz NOT NULL,
+	chunk bigint NOT NULL,
+	upper real[] NOT NULL,
+	quantile real[] NOT NULL,
+	window_seconds integer[] NOT NULL
+);
+CREATE INDEX forecasts_chunk_idx ON qpsscale.forecasts (chunk, at);
+CREATE INDEX forecasts_at_idx ON qpsscale.forecasts (at);
+
+COMMENT ON TABLE qpsscale.forecasts IS
+	'what was foreseen of each group at each point of its monitor; qpsscale.forecasts_of() reads one group, beside what came';
+COMMENT ON COLUMN qpsscale.forecasts.at IS 'as in qpsscale.samples: the newest load that was known';
+COMMENT ON COLUMN qpsscale.forecasts.chunk IS 'which groups, as in qpsscale.samples';
+COMMENT ON COLUMN qpsscale.forecasts.upper IS 'the largest load of the window stays below it, in a share of quantile of all cases; NULL = nothing was foreseen';
+COMMENT ON COLUMN qpsscale.forecasts.quantile IS 'that share, 0.99 for 99 of 100';
+COMMENT ON COLUMN qpsscale.forecasts.window_seconds IS 'the window ends so long after at: when instances ordered then serve';
+COMMENT ON INDEX qpsscale.forecasts_chunk_idx IS
+	'the past of one group, and of those beside it';
+COMMENT ON INDEX qpsscale.forecasts_at_idx IS
+	'finds the oldest, which retention deletes';
+
+/*
+ * A cache of what can be learned from samples: not dumped.  The state does not
+ * compress, and is written seldom.
+ */
+CREATE TABLE qpsscale.predictors (
+	resource_group_id bigint PRIMARY KEY,
+	written_at timestamptz NOT NULL,
+	trust text NOT NULL,
+	quantile double precision,
+	window_seconds integer NOT NULL,
+	scored bigint NOT NULL,
+	loss double precision,
+	loss_without double precision,
+	held double precision,
+	state bytea NOT NULL
+);
+ALTER TABLE qpsscale.predictors ALTER COLUMN state SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE qpsscale.predictors IS
+	'what was learned of each group''s load, so that a restart or another server goes on from there';
+COMMENT ON COLUMN qpsscale.predictors.resource_group_id IS 'resource group';
+COMMENT ON COLUMN qpsscale.predictors.written_at IS 'when it was stored; what came later is learned again from qpsscale.samples';
+COMMENT ON COLUMN qpsscale.predictors.trust IS 'full; not_learned: too little was seen; beyond_history: it foresees far more than was ever seen; worse_than_none: headroom on the load would have done better over the last day';
+COMMENT ON COLUMN qpsscale.predictors.quantile IS 'how careful it is: raised where the load exceeded the capacity more often than target_violation';
+COMMENT ON COLUMN qpsscale.predictors.window_seconds IS 'it looks so far ahead';
+COMMENT ON COLUMN qpsscale.predictors.scored IS 'windows that were compared with what came';
+COMMENT ON COLUMN qpsscale.predictors.loss IS 'pinball loss at the 0.95 quantile over the last day or so, in root of load';
+COMMENT ON COLUMN qpsscale.predictors.loss_without IS 'the same loss of the newest load with headroom instead';
+COMMENT ON COLUMN qpsscale.predictors.held IS 'share of windows in which the load stayed below the 0.95 quantile';
+COMMENT ON COLUMN qpsscale.predictors.state IS 'of the predictor, as the worker''s machine has it in memory';
+
 ------------------------------------------------------------------------------
 -- The seal: what belongs on our tables, as it was installed
 ------------------------------------------------------------------------------
@@ -959,6 +1025,7 @@ SELECT pg_catalog.pg_extension_config_dump('qpsscale.decisions', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.interventions', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.interventions_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.samples', '');
+SELECT pg_catalog.pg_extension_config_dump('qpsscale.forecasts', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.armed', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.budgets', '');
 SELECT pg_catalog.pg_extension_config_dump('qpsscale.prices', '');
@@ -1294,6 +1361,7 @@ BEGIN
 		DELETE FROM qpsscale.signal_state s WHERE s.resource_group_id = OLD.id;
 		DELETE FROM qpsscale.schedules s WHERE s.resource_group_id = OLD.id;
 		DELETE FROM qpsscale.counters c WHERE c.resource_group_id = OLD.id;
+		DELETE FROM qpsscale.predictors p WHERE p.resource_group_id = OLD.id;
 	ELSIF TG_OP = 'UPDATE' THEN
 		-- a built-in signal that was switched on anew has no past
 		DELETE FROM qpsscale.signal_state s
@@ -1308,6 +1376,7 @@ BEGIN
 		DELETE FROM qpsscale.signal_state;
 		DELETE FROM qpsscale.schedules;
 		DELETE FROM qpsscale.counters c WHERE c.resource_group_id <> 0;
+		DELETE FROM qpsscale.predictors;
 	END IF;
 	RETURN NULL;
 END
@@ -3048,7 +3117,8 @@ DECLARE
 		'scale_up_tolerance', 'scale_down_tolerance', 'scale_up_on',
 		'suspicious_drop_guard', 'scale_down_window_seconds',
 		'scale_up_cooldown_seconds', 'scale_down_cooldown_seconds',
-		'general_cooldown_seconds', 'max_load_age_seconds', 'max_hourly_cost'];
+		'general_cooldown_seconds', 'max_load_age_seconds', 'max_hourly_cost',
+		'prediction_mode', 'target_violation', 'boot_seconds'];
 	the_group qpsscale.resource_groups;
 	stranger text;
 BEGIN
@@ -3078,7 +3148,11 @@ BEGIN
 		OR the_group.max_instances < 0
 		OR the_group.min_instances > the_group.max_instances
 		OR the_group.down_threshold >= the_group.up_threshold
-		OR NOT the_group.mode = ANY (ARRAY['dynamic', 'static']) THEN
+		OR NOT the_group.mode = ANY (ARRAY['dynamic', 'static'])
+		OR NOT the_group.prediction_mode = ANY (ARRAY['off', 'forecast_only', 'enabled'])
+		OR NOT (the_group.target_violation >= 0.0005
+				AND the_group.target_violation <= 0.2)
+		OR the_group.boot_seconds < 0 OR the_group.boot_seconds > 3600 THEN
 		RAISE EXCEPTION 'with these overrides the policy would not be valid'
 			USING ERRCODE = 'invalid_parameter_value',
 				  HINT = 'What CHECK constraints demand of qpsscale.resource_groups holds for overrides, too.';
@@ -3626,10 +3700,47 @@ AS $$
 			THEN ' (wins)' ELSE '' END) AS w (wins)
 	WHERE p.proposal ->> 'source' <> ALL (ARRAY[
 		'qps', 'qps_peak', 'threshold', 'threshold_peak', 'limit', 'held',
-		'by_hand']);
+		'by_hand', 'prediction', 'headroom', 'yesterday']);
 $$;
 COMMENT ON FUNCTION qpsscale.say_signals(jsonb) IS
 	'of an explanation: what each further signal said, how many instances that takes, and which wins';
+
+CREATE FUNCTION qpsscale.say_prediction(explanation jsonb)
+RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE
+		WHEN explanation ->> 'winner' = 'yesterday' THEN
+			pg_catalog.format(' No load was known for more than 15 minutes; at this time yesterday it was %s: that takes %s.',
+				qpsscale.said_number(y.p ->> 'load'), y.p ->> 'instances')
+		WHEN s.p ->> 'trust' <> 'full' THEN
+			pg_catalog.format(' What is foreseen is not believed (%s), so headroom on the load takes its place: that takes %s%s.',
+				CASE s.p ->> 'trust'
+					WHEN 'not_learned' THEN 'too little was seen yet'
+					WHEN 'beyond_history' THEN 'it is far beyond all that was seen in 14 days'
+					ELSE 'over the last day headroom would have done better' END,
+				COALESCE(s.p ->> 'instances', 'an unknown number'), w.wins)
+		WHEN s.p ->> 'upper' IS NOT NULL THEN
+			pg_catalog.format(' In the next %s minutes the load may reach %s (in %s of 100 cases it stays below): that %s %s%s.',
+				pg_catalog.ceil((s.p ->> 'window_seconds')::numeric / 60),
+				qpsscale.said_number(s.p ->> 'upper'),
+				pg_catalog.trim_scale(pg_catalog.round((s.p ->> 'quantile')::numeric * 100, 1)),
+				CASE WHEN (s.p ->> 'used')::boolean THEN 'takes'
+					ELSE 'would take' END,
+				s.p ->> 'instances',
+				CASE WHEN (s.p ->> 'used')::boolean THEN w.wins
+					ELSE ' (prediction_mode is forecast_only)' END)
+		END
+	FROM (SELECT explanation -> 'prediction') AS s (p),
+		(SELECT (SELECT p FROM pg_catalog.jsonb_array_elements(explanation -> 'proposals') p
+				 WHERE p ->> 'source' = 'yesterday')) AS y (p),
+		(SELECT CASE WHEN explanation ->> 'winner' IN ('prediction', 'headroom')
+			THEN ' (wins)' ELSE '' END) AS w (wins)
+	WHERE pg_catalog.jsonb_typeof(s.p) = 'object';
+$$;
+COMMENT ON FUNCTION qpsscale.say_prediction(jsonb) IS
+	'of an explanation: what was foreseen, how many instances that takes, and whether it is believed and used';
 
 CREATE FUNCTION qpsscale.say_exclusions(explanation jsonb)
 RETURNS text
@@ -3742,6 +3853,7 @@ BEGIN
 			proposal ->> 'instances');
 	END IF;
 	said := said || COALESCE(qpsscale.say_signals(explanation), '')
+		|| COALESCE(qpsscale.say_prediction(explanation), '')
 		|| COALESCE(qpsscale.say_exclusions(explanation), '');
 	IF explanation ? 'confirmation' THEN
 		said := said || pg_catalog.format(
@@ -4126,6 +4238,74 @@ AS $$
 $$;
 COMMENT ON FUNCTION qpsscale.samples_of(bigint, timestamptz, timestamptz) IS
 	'load and size of a group from since until before until, oldest first; a gap is a moment without a row, or NULL, and never 0';
+
+/*
+ * The truth of a forecast is the largest load of its window, known when that is
+ * over.  loss is the pinball loss:
+ * what the load exceeds costs by the quantile, what was provided in vain by the
+ * rest; loss_of_persistence is that of the newest load.
+ */
+CREATE FUNCTION qpsscale.forecasts_of(
+	group_id bigint, since timestamptz, until timestamptz)
+RETURNS TABLE (
+	at timestamptz, window_until timestamptz, quantile double precision,
+	load double precision, upper double precision,
+	actual double precision, held boolean, loss double precision,
+	loss_of_persistence double precision)
+LANGUAGE plpgsql STABLE ROWS 1440
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	place CONSTANT integer := (group_id & 31)::integer + 1;
+	ahead interval;
+BEGIN
+	-- the length of a window frame is one for all its rows
+	FOR ahead IN
+		SELECT DISTINCT pg_catalog.make_interval(secs => f.window_seconds[place])
+		FROM qpsscale.forecasts f
+		WHERE f.chunk = group_id >> 5
+			AND f.at >= since AND f.at < until
+			AND f.upper[place] IS NOT NULL
+		ORDER BY 1
+	LOOP
+		RETURN QUERY
+		WITH foreseen AS (
+			SELECT DISTINCT ON (f.at) f.at,
+				f.quantile[place]::double precision AS quantile,
+				f.upper[place]::double precision AS upper
+			FROM qpsscale.forecasts f
+			WHERE f.chunk = group_id >> 5
+				AND f.at >= since AND f.at < until
+				AND f.upper[place] IS NOT NULL
+				AND pg_catalog.make_interval(secs => f.window_seconds[place]) = ahead
+			ORDER BY f.at
+		), seen AS (
+			SELECT s.at, s.load,
+				pg_catalog.max(s.load) OVER (ORDER BY s.at
+					RANGE BETWEEN '1 microsecond'::interval FOLLOWING
+						AND ahead FOLLOWING) AS largest,
+				pg_catalog.max(s.at) OVER () AS newest_at
+			FROM qpsscale.samples_of(group_id, since, until + ahead) s
+			WHERE s.load IS NOT NULL
+		), judged AS (
+			SELECT f.at, f.quantile, f.upper, s.load,
+				CASE WHEN f.at + ahead <= s.newest_at THEN s.largest END AS actual
+			FROM foreseen f
+			LEFT JOIN seen s ON s.at = f.at
+		)
+		SELECT j.at, j.at + ahead, j.quantile, j.load, j.upper, j.actual,
+			j.actual <= j.upper,
+			GREATEST(j.quantile * (j.actual - j.upper),
+					 (j.quantile - 1) * (j.actual - j.upper)),
+			GREATEST(j.quantile * (j.actual - j.load),
+					 (j.quantile - 1) * (j.actual - j.load))
+		FROM judged j
+		ORDER BY j.at;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.forecasts_of(bigint, timestamptz, timestamptz) IS
+	'what was foreseen of a group, what came, and how far off that was: pinball loss, and that of taking the newest load instead';
 
 ------------------------------------------------------------------------------
 -- Views
@@ -6045,6 +6225,10 @@ FROM (VALUES
 	('TABLE qpsscale.interventions', 'worker', 'SELECT, INSERT, DELETE'),
 	('TABLE qpsscale.samples', 'reader', 'SELECT'),
 	('TABLE qpsscale.samples', 'worker', 'SELECT, INSERT, DELETE'),
+	('TABLE qpsscale.forecasts', 'reader', 'SELECT'),
+	('TABLE qpsscale.forecasts', 'worker', 'SELECT, INSERT, DELETE'),
+	('TABLE qpsscale.predictors', 'reader', 'SELECT'),
+	('TABLE qpsscale.predictors', 'worker', 'SELECT, INSERT, UPDATE, DELETE'),
 	('TABLE qpsscale.armed', 'reader', 'SELECT'),
 	('TABLE qpsscale.armed', 'admin', 'INSERT, UPDATE, DELETE'),
 	('TABLE qpsscale.armed', 'worker', 'SELECT'),
@@ -6101,10 +6285,13 @@ FROM (VALUES
 	('FUNCTION @extschema@.qpsscale_why(bigint, timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.interventions_at(bigint, timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.samples_of(bigint, timestamptz, timestamptz)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.samples_of(bigint, timestamptz, timestamptz)', 'worker', 'EXECUTE'),
+	('FUNCTION qpsscale.forecasts_of(bigint, timestamptz, timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.said_at(timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.say_activity(qpsscale.activities, timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.said_number(text)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.say_signals(jsonb)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.say_prediction(jsonb)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.say_exclusions(jsonb)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.say_signals_now(bigint)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.signals_now(bigint)', 'reader', 'EXECUTE'),

@@ -26,7 +26,7 @@
 #define QS_UNKNOWN			(-1)	/* a count that was not observed */
 #define QS_MAX_INSTANCES	1000000 /* larger figures are taken for garbage */
 #define QS_MAX_RECOMMENDATIONS	32
-#define QS_MAX_PROPOSALS	(QS_MAX_SIGNALS + 4)	/* qps, its peak, a limit, a
+#define QS_MAX_PROPOSALS	(QS_MAX_SIGNALS + 5)	/* qps, its peak, a limit, a
 													 * person's number */
 #define QS_MAX_EXCLUSIONS	(QS_MAX_SIGNALS + 1)
 #define QS_MAX_CLAMPS		16
@@ -424,6 +424,11 @@ extern void qs_decide(const QsPolicy *policy, const QsLoad *load,
 					  const QsSignal *signals, int n_signals,
 					  const QsHistory *history, int64_t now,
 					  QsDecision *decision);
+
+/* How many instances the signals ask for, before rounding; NAN: nothing is
+ * known.  For who wants to predict it. */
+extern double qs_signals_demand(const QsSignal *signals, int n_signals,
+								const QsCapacity *capacity, int64_t now);
 
 extern const char *qs_action_name(QsAction action);
 extern const char *qs_reason_name(QsReason reason);

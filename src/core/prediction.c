@@ -231,4 +231,6 @@ qs_prediction_tell(const QsPrediction *prediction, QsPredicted *predicted)
 	predicted->grow_s = last[QS_STREAM_GROW] * prediction->tick_s;
 	predicted->shrink_s = last[QS_STREAM_SHRINK] * prediction->tick_s;
 	predicted->score = qs_predictor_score(predictor, QS_STREAM_GROW);
+	predicted->comparable = predicted->score.scored >=
+		SECONDS_PER_DAY / prediction->tick_s;
 }

@@ -55,7 +55,8 @@ typedef struct QsPredicted
 	bool		steers;			/* false: it is recorded, and changes nothing */
 	QsPredictionTrust trust;
 	bool		may_shrink;		/* false: this looks like an outage */
-	double		newest;			/* load of the newest tick; NAN = unknown */
+	double		newest;			/* load; of the newest tick, unless the caller
+								 * knows a newer one; NAN = unknown */
 	double		upper_grow;		/* load; NAN = not learned yet */
 	double		upper_shrink;
 	double		yesterday;		/* load at this time; NAN = unknown */
@@ -65,6 +66,7 @@ typedef struct QsPredicted
 	int			shrink_s;		/* tick */
 	double		per_instance;	/* load that one instance carries, > 0 */
 	QsPredictorScore score;
+	bool		comparable;		/* that is of a day or more */
 } QsPredicted;
 
 /* The tick that points of such a resolution are gathered in: the shortest

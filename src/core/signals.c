@@ -391,3 +391,34 @@ qs_signals_advise(const QsThought *t, bool capacity_known, bool busy,
 	}
 	empty_if_idle(t, first, advice);
 }
+
+/*
+ * How many instances the signals ask for, before rounding: the highest of what
+ * is known and complete.  That is a load too, of which an instance bears 1.
+ */
+double
+qs_signals_demand(const QsSignal *signals, int n_signals,
+				  const QsCapacity *capacity, int64_t now)
+{
+	QsThought	t = {.capacity = capacity, .now = now};
+	double		demand = NAN;
+
+	for (int i = 0; i < n_signals; i++)
+	{
+		const QsSignal *signal = &signals[i];
+		double		ratio;
+		Judgement	j;
+
+		judge_reading(&t, signal, &j);
+		if (signal->role == QS_ROLE_VETO || j.why != NULL)
+			continue;
+		ratio = j.value / signal->target;
+		if (signal->law == QS_LAW_VALUE)
+			ratio *= serving_instances(capacity);
+		if (signal->law == QS_LAW_VALUE && !capacity->known)
+			continue;
+		if (__builtin_isfinite(ratio))
+			demand = fmax(demand, ratio);
+	}
+	return demand;
+}

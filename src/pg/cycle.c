@@ -26,6 +26,7 @@
 #include "pg/explain.h"
 #include "pg/intervention.h"
 #include "pg/observe.h"
+#include "pg/predictors.h"
 #include "pg/resolution.h"
 #include "pg/seal.h"
 #include "pg/user_sql.h"
@@ -119,6 +120,15 @@ percent_used(const QsSignal *signal, int64 now)
 	return u.problem != NULL ? get_float8_nan() : u.percent;
 }
 
+/* The end of the newest point that was there to be read. */
+static TimestampTz
+observed_at(const Observer *observer)
+{
+	return qpsscale_timestamptz(observer->bucket *
+								Max(observer->metric_resolution_s, 1) *
+								USECS_PER_SEC);
+}
+
 static void
 decide(QpsscaleGroup *group)
 {
@@ -133,6 +143,8 @@ decide(QpsscaleGroup *group)
 			signal->reading.value =
 				percent_used(signal, qpsscale_unix_us(group->decided_at));
 	}
+	if (group->observed_at != 0)
+		qpsscale_predict(group, group->observed_at);
 	qs_decide(&group->policy, &group->target.load, &group->target.capacity,
 			  &group->target.activity, group->signals, group->n_signals,
 			  &group->history,
@@ -213,6 +225,7 @@ consider(Cycle *cycle, QpsscaleGroup *group)
 	bool		vetoes;
 
 	qpsscale_resolve_open(group, cycle->settings);
+	group->observed_at = observed_at(&cycle->observer);
 	decide(group);
 
 	/* where the capacity's answer says it, it is known already */
@@ -415,15 +428,6 @@ leave_refused(Cycle *cycle, QpsscaleGroup **groups, int n)
 	return left;
 }
 
-/* The end of the newest point that was there to be read. */
-static TimestampTz
-sampled_at(const Observer *observer)
-{
-	return qpsscale_timestamptz(observer->bucket *
-								Max(observer->metric_resolution_s, 1) *
-								USECS_PER_SEC);
-}
-
 static void
 intend(Cycle *cycle)
 {
@@ -444,7 +448,7 @@ intend(Cycle *cycle)
 		n = leave_refused(cycle, groups, n);
 	qpsscale_worker_state("writing decisions");
 	if (!qpsscale_store_intend(groups, n, cycle->settings->metric_period_s,
-							   sampled_at(&cycle->observer), &durable, &error))
+							   observed_at(&cycle->observer), &durable, &error))
 		log_step_error("write decisions", error);
 	else if (!durable)
 		ereport(WARNING,

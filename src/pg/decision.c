@@ -12,6 +12,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/xlog.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
@@ -33,6 +35,7 @@
 #include "pg/privileges.h"
 #include "pg/settings.h"
 #include "pg/store_bounds.h"
+#include "pg/store_predictors.h"
 #include "pg/store_signals.h"
 
 PG_FUNCTION_INFO_V1(qpsscale_decide_group);
@@ -58,7 +61,7 @@ static const char insert_sql[] =
 "  decided_by, expires_at, action, current_instances, desired_instances,"
 "  reason, explanation, confidence, use_prediction, overrides, observed_at,"
 "  policy_version, estimated_hourly_cost, currency)"
-" SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, NULL, $10, $11, $12, $13,"
+" SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $14, $10, $11, $12, $13,"
 "  c.hourly, c.currency"
 " FROM qpsscale.instance_cost($1, $7, $2) AS c"
 " RETURNING d.*";
@@ -239,6 +242,27 @@ load_group(const Wish *wish, QpsscaleGroup *group, double *latest_qps)
 	qpsscale_store_load_bounds(&selection, &snapshot, CurrentMemoryContext);
 }
 
+/* What is foreseen, from what the tables have: the worker that learns may have
+ * seen a point more. */
+static void
+recall_prediction(QpsscaleGroup *group, const Wish *wish)
+{
+	StoredPredictor stored;
+
+	if (!wish->use_prediction && group->prediction.mode == PREDICTION_OFF)
+		return;
+	if (group->prediction.mode == PREDICTION_OFF)
+		group->prediction.mode = PREDICTION_FORECAST_ONLY;
+	qpsscale_read_predictor(group, qpsscale_settings.metric_resolution_s,
+							CurrentMemoryContext, &stored);
+	if (stored.prediction != NULL)
+		qpsscale_tell_predicted(stored.prediction, wish->use_prediction ||
+								group->prediction.mode == PREDICTION_ENABLED,
+								group->target.load.known ?
+								group->target.load.newest_qps : NAN,
+								group);
+}
+
 static void
 decide(const Wish *wish, QpsscaleGroup *group)
 {
@@ -253,6 +277,7 @@ decide(const Wish *wish, QpsscaleGroup *group)
 	recall_capacity(group);
 	recall_activity(group);
 	recall_signals(group);
+	recall_prediction(group, wish);
 	group->policy.require_approval = false; /* whoever executes it approves */
 	qs_decide(&group->policy, &group->target.load, &group->target.capacity,
 			  &group->target.activity, group->signals, group->n_signals,
@@ -272,9 +297,9 @@ explanation_of(const Wish *wish, const QpsscaleGroup *group)
 	qpsscale_explain(&out, NULL, group);
 	out.data[--out.len] = '\0'; /* one member more */
 	qpsscale_json_bool(&out, "dry_run", group->decision.dry_run);
-	if (wish->use_prediction)
+	if (wish->use_prediction && !group->prediction.known)
 		qpsscale_json_text(&out, "prediction",
-						   "No forecast exists for this group yet; it was decided on what was measured.");
+						   "Nothing can be foreseen of this group: qpsscale.metric_resolution is longer than 15 minutes.");
 	qpsscale_json_close(&out, '}');
 	return out.data;
 }
@@ -290,18 +315,34 @@ owner_of_decisions(void)
 	return owner;
 }
 
+/*
+ * How often, over the last day or so, the load stayed below the 0.95 quantile
+ * that was foreseen of it.  NAN where nothing foreseen was used, or less than a
+ * day of it has been compared.
+ */
+static double
+confidence_of(const QpsscaleGroup *group)
+{
+	const QsPredicted *told = &group->prediction.told;
+
+	if (!group->prediction.known || !told->steers ||
+		told->trust != QS_TRUST_FULL || !told->comparable)
+		return NAN;
+	return told->score.inside;
+}
+
 /* An error gives the caller's own rights back, as it does for SECURITY
  * DEFINER. */
 static HeapTuple
 insert_decision(const Wish *wish, const QpsscaleGroup *group)
 {
 	const QsDecision *decision = &group->decision;
-	Oid			types[13] = {INT8OID, TIMESTAMPTZOID, NAMEOID, TIMESTAMPTZOID,
+	Oid			types[14] = {INT8OID, TIMESTAMPTZOID, NAMEOID, TIMESTAMPTZOID,
 		TEXTOID, INT4OID, INT4OID, TEXTOID, TEXTOID, BOOLOID, JSONBOID,
-	TIMESTAMPTZOID, INT8OID};
+	TIMESTAMPTZOID, INT8OID, FLOAT8OID};
 	NameData	caller_name;
-	Datum		values[13];
-	char		nulls[14] = "             ";
+	Datum		values[14];
+	char		nulls[15] = "              ";
 	bool		known = decision->base != QS_UNKNOWN;
 	Oid			caller;
 	int			context;
@@ -325,10 +366,12 @@ insert_decision(const Wish *wish, const QpsscaleGroup *group)
 	nulls[10] = wish->overrides == NULL ? 'n' : ' ';
 	values[11] = TimestampTzGetDatum(group->before.evaluated_at);
 	values[12] = Int64GetDatum(group->version);
+	values[13] = Float8GetDatum(confidence_of(group));
+	nulls[13] = isnan(confidence_of(group)) ? 'n' : ' ';
 
 	SetUserIdAndSecContext(owner_of_decisions(),
 						   context | SECURITY_LOCAL_USERID_CHANGE);
-	if (SPI_execute_with_args(insert_sql, 13, types, values, nulls, false,
+	if (SPI_execute_with_args(insert_sql, 14, types, values, nulls, false,
 							  1) != SPI_OK_INSERT_RETURNING ||
 		SPI_processed != 1)
 		elog(ERROR, "the decision cannot be recorded");

@@ -253,6 +253,32 @@ explain_confirmation(StringInfo out, const QsDecision *decision)
 	qpsscale_json_close(out, '}');
 }
 
+/* What is foreseen and follows, or would follow; left out while there is
+ * nothing to tell. */
+static void
+explain_prediction(StringInfo out, const QpsscaleGroup *group)
+{
+	const QsPredicted *told = group->history.predicted;
+
+	if (told == NULL ||
+		(told->trust == QS_TRUST_NOT_LEARNED && !told->steers))
+		return;
+	qpsscale_json_open(out, "prediction", '{');
+	qpsscale_json_bool(out, "used", told->steers);
+	qpsscale_json_text(out, "trust", qs_prediction_trust_name(told->trust));
+	qpsscale_json_int(out, "window_seconds", told->grow_s);
+	qpsscale_json_double(out, "quantile", told->quantile);
+	qpsscale_json_double(out, "load", told->newest);
+	qpsscale_json_double(out, "upper", told->upper_grow);
+	qpsscale_json_int(out, "shrink_window_seconds", told->shrink_s);
+	qpsscale_json_double(out, "shrink_upper", told->upper_shrink);
+	qpsscale_json_double(out, "yesterday", told->yesterday);
+	if (told->comparable)
+		qpsscale_json_double(out, "held", told->score.inside);
+	qpsscale_json_count(out, "instances", group->decision.foreseen);
+	qpsscale_json_close(out, '}');
+}
+
 void
 qpsscale_explain(StringInfo out, const char *key, const QpsscaleGroup *group)
 {
@@ -269,6 +295,7 @@ qpsscale_explain(StringInfo out, const char *key, const QpsscaleGroup *group)
 	explain_times(out, group);
 	qpsscale_json_close(out, '}');
 
+	explain_prediction(out, group);
 	explain_change(out, group);
 	if (decision->approvable != QS_UNKNOWN)
 	{

@@ -138,6 +138,25 @@ typedef struct GroupExecution
 	bool		overridden;
 } GroupExecution;
 
+typedef enum GroupPredictionMode
+{
+	PREDICTION_OFF,
+	PREDICTION_FORECAST_ONLY,
+	PREDICTION_ENABLED
+} GroupPredictionMode;
+
+/* What is foreseen of the group: its policy, and what came of it. */
+typedef struct GroupPrediction
+{
+	GroupPredictionMode mode;
+	double		share;			/* of time in which load may exceed capacity */
+	int			boot_s;			/* the policy's; measured in its stead later */
+	bool		known;			/* told is set, and decide() was given it */
+	QsPredicted told;
+	bool		was_demoted;	/* the predictor, when it was stored last */
+	bool		saved;			/* this cycle stored its state */
+} GroupPrediction;
+
 struct QpsscaleAccount;
 
 /* What a row of qpsscale.signal_state said; all of it zero: there was none. */
@@ -185,6 +204,7 @@ typedef struct QpsscaleGroup
 	QsPolicy	policy;
 	double		target_cpu;		/* per cent; 0 = no such signal */
 	double		target_memory;
+	GroupPrediction prediction;
 	int			n_signals;
 	QsSignal   *signals;		/* as decide() takes them */
 	GroupSignal *sources;		/* of each of them */
@@ -222,6 +242,7 @@ typedef struct QpsscaleGroup
 	bool		rereading;
 	QsDecision	decision;
 	TimestampTz decided_at;
+	TimestampTz observed_at;	/* end of the monitors' newest point */
 	const char *error_source;	/* NULL = no error in this cycle */
 	const char *error_message;
 	QsError		error;

@@ -34,9 +34,29 @@ read_budget(Row *row, QsBudget *budget)
 	budget->unpriced = capped && instances < 0;
 }
 
-static void
-read_policy(Row *row, QsPolicy *policy)
+static GroupPredictionMode
+prediction_mode(const char *name)
 {
+	if (name != NULL && strcmp(name, "enabled") == 0)
+		return PREDICTION_ENABLED;
+	if (name != NULL && strcmp(name, "forecast_only") == 0)
+		return PREDICTION_FORECAST_ONLY;
+	return PREDICTION_OFF;
+}
+
+static void
+read_prediction(Row *row, GroupPrediction *prediction)
+{
+	prediction->mode = prediction_mode(next_text(row));
+	prediction->share = next_double(row, 0.01);
+	prediction->boot_s = next_int32(row, 180);
+}
+
+static void
+read_policy(Row *row, QpsscaleGroup *group)
+{
+	QsPolicy   *policy = &group->policy;
+
 	policy->mode = next_bool(row) ? QS_MODE_STATIC : QS_MODE_DYNAMIC;
 	policy->target_qps = next_double(row, 0);
 	policy->up_threshold = next_double(row, 0.8);
@@ -57,6 +77,7 @@ read_policy(Row *row, QsPolicy *policy)
 	policy->max_load_age_us = next_int32(row, 0) * USECS_PER_SEC;
 	policy->on_foreign_change = foreign_policy(next_text(row));
 	policy->require_approval = next_bool(row);
+	read_prediction(row, &group->prediction);
 	read_budget(row, &policy->budget);
 	policy->ceiling = QS_NO_LIMIT;
 }
@@ -333,7 +354,7 @@ qpsscale_read_group(Row *row, QpsscaleGroup *group, TimestampTz now)
 	group->activity_deadline_s = next_int32(row, 1800);
 	group->target_cpu = next_double(row, 0);
 	group->target_memory = next_double(row, 0);
-	read_policy(row, &group->policy);
+	read_policy(row, group);
 	read_pace(row, &group->policy);
 	read_history(row, group, now);
 	read_verdict(row, group);

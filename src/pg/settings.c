@@ -19,6 +19,7 @@
  *	max_in_flight		64			1 .. 1000		-
  *	retention			90 d		0 (for ever) ..	-
  *	sample_retention	35 d		0 (for ever) ..	-
+ *	prediction_memory	256 MB		0 (none) .. 1 TB	-
  *	max_instances		0 (none)	0 .. 1000000	-
  *	allowed_hosts		''			list of hosts	-	(superuser)
  *	secrets_dir			''			absolute path	-	(superuser)
@@ -413,9 +414,15 @@ define_behaviour(void)
 			   "ever.");
 	define_int("qpsscale.sample_retention", &s->sample_retention_s,
 			   35 * 24 * 60 * 60, 0, INT_MAX, GUC_UNIT_S,
-			   "How long samples of load and size are kept.",
+			   "How long samples of load and size, and what was foreseen, are "
+			   "kept.",
 			   "Older ones are deleted in small batches. Zero keeps them for "
 			   "ever.");
+	define_int("qpsscale.prediction_memory", &s->prediction_memory_kb,
+			   256 * 1024, 0, 1024 * 1024 * 1024, GUC_UNIT_KB,
+			   "How much memory a worker uses to predict loads.",
+			   "A group takes up to 160 kB. Those for which there is no room "
+			   "are decided on without prediction.");
 	define_bool("qpsscale.detailed_logging", &s->detailed_logging,
 				environment_bool("ENABLE_DETAILED_LOGGING", false),
 				"Whether every decision is written to the server log.",

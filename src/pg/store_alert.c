@@ -22,6 +22,7 @@
 #include "pg/explain_signals.h"
 #include "pg/json_writer.h"
 #include "pg/resolution.h"
+#include "pg/store_predictors.h"
 #include "pg/store_parts.h"
 #include "utils/timestamp.h"
 
@@ -367,13 +368,36 @@ put_resolution(StoreRows *rows, const QpsscaleGroup *group)
  * Transaction 2: conditions of groups whose verdict is new, and what became of
  * earlier activities.  Disabled groups are nobody's concern.
  */
+/* What is foreseen is not believed any more, or is again. */
+static void
+put_demotion(StoreRows *rows, const QpsscaleGroup *group)
+{
+	const QsPredicted *told = &group->prediction.told;
+	bool		demoted;
+	StringInfoData details;
+
+	if (!group->prediction.known || !told->steers)
+		return;
+	demoted = qpsscale_is_demoted(told->trust);
+	if (demoted == group->prediction.was_demoted)
+		return;
+	open_details(&details, group);
+	qpsscale_json_text(&details, "trust",
+					   qs_prediction_trust_name(told->trust));
+	put_alert(rows, "qpsscale.prediction.demoted", !demoted, group,
+			  told->trust == QS_TRUST_BEYOND_HISTORY ?
+			  "more than three times the largest load of 14 days is foreseen, so headroom on the load takes its place" :
+			  "headroom on the load would have done better over the last day than what was foreseen, so it takes its place",
+			  &details, group->decided_at);
+}
+
 void
 qpsscale_store_alerts(StoreBatch *batch)
 {
 	StoreRows	rows;
 
 	store_rows_start(&rows, &alerts_plan,
-					 batch->n_groups * ((int) lengthof(conditions) + 4));
+					 batch->n_groups * ((int) lengthof(conditions) + 5));
 	for (int i = 0; i < batch->n_groups; i++)
 	{
 		const QpsscaleGroup *group = batch->groups[i];
@@ -385,6 +409,7 @@ qpsscale_store_alerts(StoreBatch *batch)
 			put_stock_out(&rows, group);
 			put_foreign_change(&rows, group);
 			put_missing(&rows, group);
+			put_demotion(&rows, group);
 		}
 		/* one that was disabled for a moment comes back with its old verdict,
 		 * and without its alerts */

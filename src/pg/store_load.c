@@ -20,6 +20,7 @@
 #include "pg/execution.h"
 #include "pg/group_row.h"
 #include "pg/seal.h"
+#include "pg/predictors.h"
 #include "pg/step.h"
 #include "pg/row_reader.h"
 #include "pg/store_bounds.h"
@@ -312,6 +313,7 @@ load_body(void *argument)
 	qpsscale_store_load_bounds(arguments->selection, snapshot,
 							   arguments->context);
 	load_accounts(arguments);
+	qpsscale_predictors_load(arguments->selection, snapshot);
 	if (!arguments->selection->trim_history)
 		return;
 	trim(trim_history, arguments->selection->retention_s);

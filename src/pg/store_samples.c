@@ -15,10 +15,12 @@
  */
 #include "postgres.h"
 
+#include <float.h>
 #include <math.h>
 
 #include "catalog/pg_type.h"
 #include "core/decide_parts.h"
+#include "pg/predictors.h"
 #include "pg/store_samples.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -36,6 +38,14 @@ static const char write_sql[] =
 
 static StorePlan write_plan = {write_sql, 5,
 {TIMESTAMPTZOID, INT8OID, FLOAT8OID, INT4OID, INT4OID}, NULL};
+
+static const char foresee_sql[] =
+"INSERT INTO qpsscale.forecasts (at, chunk, upper, quantile, window_seconds)"
+" VALUES (($1::timestamptz[])[1], ($2::bigint[])[1],"
+"  $3::float8[]::real[], $4::float8[]::real[], $5)";
+
+static StorePlan foresee_plan = {foresee_sql, 5,
+{TIMESTAMPTZOID, INT8OID, FLOAT8OID, FLOAT8OID, INT4OID}, NULL};
 
 /* What this process wrote last of each group. */
 typedef struct Written
@@ -59,37 +69,6 @@ place_of(const QpsscaleGroup *group)
 	return (int) (group->id & (CHUNK_GROUPS - 1));
 }
 
-/* The newest complete bucket; NaN where there is none to be believed. */
-static double
-load_of(const QpsscaleGroup *group)
-{
-	const QsLoad *load = &group->target.load;
-	QsReason	judged = qs_load_judge(load, &group->policy,
-									   qpsscale_unix_us(group->decided_at));
-
-	if ((judged != QS_NO_REASON && judged != QS_REASON_METRICS_PARTIAL) ||
-		!(load->newest_qps >= 0))
-		return NAN;
-	/* as precise as the column, where a cast might overflow */
-	return (double) (float) load->newest_qps;
-}
-
-/* Nobody asks for it in each cycle: where nothing is under way, all members
- * serve. */
-static int
-in_service_of(const QpsscaleGroup *group)
-{
-	const QsCapacity *capacity = &group->target.capacity;
-
-	if (!capacity->known)
-		return QS_UNKNOWN;
-	if (capacity->in_service != QS_UNKNOWN)
-		return capacity->in_service;
-	return group->open.resolved != ACTIVITY_ACCEPTED &&
-		capacity->total == qs_capacity_base(capacity) ?
-		capacity->total : QS_UNKNOWN;
-}
-
 static bool
 is_due(const StoreBatch *batch, const QpsscaleGroup *group)
 {
@@ -102,7 +81,7 @@ is_due(const StoreBatch *batch, const QpsscaleGroup *group)
 		return true;
 	last = hash_search(written, &group->id, HASH_FIND, NULL);
 	return last == NULL || last->at != batch->sampled_at ||
-		(!last->loaded && isfinite(load_of(group)));
+		(!last->loaded && isfinite(qpsscale_observed_load(group)));
 }
 
 static void
@@ -113,45 +92,78 @@ put_sample(StoreRows *rows, const StoreBatch *batch, QpsscaleGroup *group)
 
 	store_put_time(rows, batch->sampled_at);
 	store_put_int64(rows, chunk_of(group));
-	store_put_double(rows, load_of(group));
-	store_put_count(rows, in_service_of(group));
+	store_put_double(rows, qpsscale_observed_load(group));
+	store_put_count(rows, qpsscale_observed_in_service(group));
 	store_put_count(rows, known ? qs_capacity_base(capacity) : QS_UNKNOWN);
 	group->sampled = true;
 }
 
-static void
-put_nothing(StoreRows *rows, const StoreBatch *batch, int64 chunk)
+/* What the real of the column cannot hold is not told. */
+static bool
+foresees(const QpsscaleGroup *group)
 {
+	return group->prediction.known &&
+		group->prediction.told.upper_grow >= 0 &&
+		group->prediction.told.upper_grow <= FLT_MAX;
+}
+
+static void
+put_forecast(StoreRows *rows, const StoreBatch *batch, QpsscaleGroup *group)
+{
+	const QsPredicted *told = &group->prediction.told;
+
 	store_put_time(rows, batch->sampled_at);
-	store_put_int64(rows, chunk);
-	for (int i = 2; i < write_plan.n_columns; i++)
-		store_put_null(rows);
+	store_put_int64(rows, chunk_of(group));
+	store_put_double(rows, (double) (float) told->upper_grow);
+	store_put_double(rows, (double) (float) told->quantile);
+	store_put_int32(rows, told->grow_s);
+}
+
+/* A row under way: places of a chunk, up to the last group that was put. */
+static void
+make_place(StoreRows *rows, const StoreBatch *batch,
+		   const QpsscaleGroup *group, int64 *chunk)
+{
+	if (rows->n_rows > 0 && chunk_of(group) != *chunk)
+	{
+		(void) store_rows_run(rows);
+		rows->n_rows = 0;
+	}
+	*chunk = chunk_of(group);
+	while (rows->n_rows < place_of(group))
+	{
+		store_put_time(rows, batch->sampled_at);
+		store_put_int64(rows, *chunk);
+		for (int i = 2; i < rows->plan->n_columns; i++)
+			store_put_null(rows);
+	}
 }
 
 void
 qpsscale_store_samples(StoreBatch *batch)
 {
-	StoreRows	rows;
+	StoreRows	seen;
+	StoreRows	foreseen;
 	int64		chunk = 0;
+	int64		foreseen_chunk = 0;
 
-	store_rows_start(&rows, &write_plan, CHUNK_GROUPS);
+	store_rows_start(&seen, &write_plan, CHUNK_GROUPS);
+	store_rows_start(&foreseen, &foresee_plan, CHUNK_GROUPS);
 	for (int i = 0; i < batch->n_groups; i++)
 	{
 		QpsscaleGroup *group = batch->groups[i];
 
 		if (!is_due(batch, group))
 			continue;
-		if (rows.n_rows > 0 && chunk_of(group) != chunk)
-		{
-			(void) store_rows_run(&rows);
-			rows.n_rows = 0;
-		}
-		chunk = chunk_of(group);
-		while (rows.n_rows < place_of(group))
-			put_nothing(&rows, batch, chunk);
-		put_sample(&rows, batch, group);
+		make_place(&seen, batch, group, &chunk);
+		put_sample(&seen, batch, group);
+		if (!foresees(group))
+			continue;
+		make_place(&foreseen, batch, group, &foreseen_chunk);
+		put_forecast(&foreseen, batch, group);
 	}
-	(void) store_rows_run(&rows);
+	(void) store_rows_run(&seen);
+	(void) store_rows_run(&foreseen);
 }
 
 static void
@@ -187,7 +199,7 @@ qpsscale_samples_committed(const StoreBatch *batch)
 			make_written();
 		entry = hash_search(written, &group->id, HASH_ENTER, NULL);
 		entry->at = batch->sampled_at;
-		entry->loaded = isfinite(load_of(group));
+		entry->loaded = isfinite(qpsscale_observed_load(group));
 	}
 }
 
@@ -199,12 +211,19 @@ qpsscale_store_trim_samples(void *retention_s)
 
 	/* more at once than of other history: 10,000 groups leave 1,600 rows in
 	 * the time between two batches */
-	if (SPI_execute_with_args("DELETE FROM qpsscale.samples s WHERE s.ctid ="
-							  " ANY (ARRAY(SELECT o.ctid"
-							  "  FROM qpsscale.samples o"
-							  "  WHERE o.at < now() - make_interval(secs => $1)"
-							  "  ORDER BY o.at LIMIT 10000))",
-							  1, types, values, NULL, false, 0) !=
-		SPI_OK_DELETE)
-		elog(ERROR, "could not trim the samples");
+	static const char *const statements[] = {
+		"DELETE FROM qpsscale.samples s WHERE s.ctid = ANY (ARRAY("
+		" SELECT o.ctid FROM qpsscale.samples o"
+		" WHERE o.at < now() - make_interval(secs => $1)"
+		" ORDER BY o.at LIMIT 10000))",
+		"DELETE FROM qpsscale.forecasts f WHERE f.ctid = ANY (ARRAY("
+		" SELECT o.ctid FROM qpsscale.forecasts o"
+		" WHERE o.at < now() - make_interval(secs => $1)"
+		" ORDER BY o.at LIMIT 10000))"
+	};
+
+	for (size_t i = 0; i < lengthof(statements); i++)
+		if (SPI_execute_with_args(statements[i], 1, types, values, NULL,
+								  false, 0) != SPI_OK_DELETE)
+			elog(ERROR, "could not trim the samples");
 }

@@ -12,11 +12,13 @@
  *	 reasons	activities learn which evaluation explains them
  *	 watch		what is remembered of earlier actions, where it changed
  *	 signals	what further signals said, where it is new
- *	 samples	load and size, once per point of the monitors
+ *	 samples	load and size, once per point of the monitors, and what was
+ *				foreseen then
  *	 intervene	what an operator asked for by hand, if this is about that
  *	 errors		errors that are new
  *	 alerts		conditions that begin or end, actions that were settled
  *	 charges	afterwards, what the database refused (store_charges.c)
+ *	 predictors	some of those that are due (predictors.c)
  * Transaction 3 (record) writes the outcome of the calls.
  *
  * Idle groups are not locked one by one before their update (that would
@@ -35,6 +37,7 @@
 #include "pg/explain.h"
 #include "pg/intervention.h"
 #include "pg/json_writer.h"
+#include "pg/predictors.h"
 #include "pg/step.h"
 #include "pg/store_samples.h"
 #include "pg/store_signals.h"
@@ -251,6 +254,7 @@ intend_body(void *argument)
 	allow_lock_waits(batch.n_groups);
 	intend_batch(&batch);
 	qpsscale_store_charges(argument);
+	qpsscale_predictors_store(batch.groups, batch.n_groups);
 	((StoreBatch *) argument)->acted = batch.acted;
 	QPSSCALE_CRASH_POINT_IN_COMMIT(intent_committing);
 }
@@ -282,6 +286,7 @@ qpsscale_store_intend(QpsscaleGroup **groups, int n_groups,
 		locked |= groups[i]->row_locked;
 	careful_next_time = locked;
 	qpsscale_samples_committed(&batch);
+	qpsscale_predictors_committed(groups, n_groups);
 	*durable = !batch.acted || qpsscale_step_was_replicated();
 	return true;
 }
