@@ -493,12 +493,13 @@ sub rows
 	return split /\n/, sql($query);
 }
 
-# A number with a unit of time, in the unit of the setting.
+# A number with a unit, in that of the setting.
 sub in_unit
 {
 	my ($value, $unit) = @_;
 
 	return $value unless $unit;
+	return sql("SELECT pg_size_bytes('$value') / 1024") if $unit eq 'kB';
 	return sql("SELECT (extract(epoch FROM interval '$value')"
 		  . ($unit eq 'ms' ? ' * 1000' : '') . ')::bigint');
 }
