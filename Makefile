@@ -68,7 +68,7 @@ DATA = sql/qpsscale--1.0.0.sql $(wildcard sql/qpsscale--*--*.sql)
 # qpsscale.so: what every backend may load.
 MODULE_big = qpsscale
 HOST_PG = module settings shared launcher databases oneshot functions \
-	privileges accounts crash_points installation alerts stall forecasting \
+	privileges accounts crash_points installation alerts stall forecasting backtesting \
 	decision
 
 # What a backend may do without a worker: qpsscale_decide(), forecasts.  What it

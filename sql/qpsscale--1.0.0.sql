@@ -3104,9 +3104,10 @@ COMMENT ON FUNCTION @extschema@.qpsscale_reset_circuit(bigint) IS
  * What may be overridden is what a policy says about numbers; what the group
  * is, and whose, stays.  "qps" is the load.
  */
-CREATE FUNCTION qpsscale.overridden(group_id bigint, overrides jsonb)
-RETURNS SETOF qpsscale.resource_groups
-LANGUAGE plpgsql STABLE ROWS 1
+CREATE FUNCTION qpsscale.with_overrides(the_group qpsscale.resource_groups,
+										overrides jsonb)
+RETURNS qpsscale.resource_groups
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -3119,15 +3120,15 @@ DECLARE
 		'scale_up_cooldown_seconds', 'scale_down_cooldown_seconds',
 		'general_cooldown_seconds', 'max_load_age_seconds', 'max_hourly_cost',
 		'prediction_mode', 'target_violation', 'boot_seconds'];
-	the_group qpsscale.resource_groups;
 	stranger text;
 BEGIN
-	SELECT g.* INTO the_group
-	FROM qpsscale.resource_groups g WHERE g.id = group_id;
-	IF NOT FOUND OR overrides IS NULL THEN
-		RETURN QUERY SELECT g.* FROM qpsscale.resource_groups g
-			WHERE g.id = group_id;
-		RETURN;
+	IF overrides IS NULL THEN
+		RETURN the_group;
+	END IF;
+	IF pg_catalog.jsonb_typeof(overrides) <> 'object' THEN
+		RAISE EXCEPTION 'overrides must be a JSON object'
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'For example {"target_qps": 120}.';
 	END IF;
 	SELECT o.name INTO stranger
 	FROM pg_catalog.jsonb_object_keys(overrides) AS o (name)
@@ -3157,11 +3158,24 @@ BEGIN
 			USING ERRCODE = 'invalid_parameter_value',
 				  HINT = 'What CHECK constraints demand of qpsscale.resource_groups holds for overrides, too.';
 	END IF;
-	RETURN NEXT the_group;
+	RETURN the_group;
 END
 $$;
+COMMENT ON FUNCTION qpsscale.with_overrides(qpsscale.resource_groups, jsonb) IS
+	'a group as it would be with other policy values';
+
+CREATE FUNCTION qpsscale.overridden(group_id bigint, overrides jsonb)
+RETURNS SETOF qpsscale.resource_groups
+LANGUAGE sql STABLE ROWS 1
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT o.*
+	FROM qpsscale.resource_groups g,
+		qpsscale.with_overrides(g, overrides) o
+	WHERE g.id = group_id;
+$$;
 COMMENT ON FUNCTION qpsscale.overridden(bigint, jsonb) IS
-	'a group as it would be with other policy values; qpsscale_decide() decides on it';
+	'the same of a group that is named; qpsscale_decide() decides on it';
 
 CREATE FUNCTION @extschema@.qpsscale_decide(group_id bigint,
 											use_prediction boolean DEFAULT false,
@@ -4306,6 +4320,366 @@ END
 $$;
 COMMENT ON FUNCTION qpsscale.forecasts_of(bigint, timestamptz, timestamptz) IS
 	'what was foreseen of a group, what came, and how far off that was: pinball loss, and that of taking the newest load instead';
+
+------------------------------------------------------------------------------
+-- Backtests: what a policy would have made of a load
+------------------------------------------------------------------------------
+
+/* A policy that nobody has: the default of each column. */
+CREATE FUNCTION qpsscale.default_policy()
+RETURNS qpsscale.resource_groups
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	expressions text;
+	policy qpsscale.resource_groups;
+BEGIN
+	SELECT pg_catalog.string_agg(CASE
+			WHEN d.adbin IS NULL OR a.attidentity <> '' OR a.atthasmissing THEN 'NULL'
+			ELSE pg_catalog.pg_get_expr(d.adbin, d.adrelid) END,
+		', ' ORDER BY a.attnum)
+	INTO expressions
+	FROM pg_catalog.pg_attribute a
+	LEFT JOIN pg_catalog.pg_attrdef d
+		ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+	WHERE a.attrelid = 'qpsscale.resource_groups'::pg_catalog.regclass
+		AND a.attnum > 0 AND NOT a.attisdropped;
+	EXECUTE 'SELECT ' || expressions INTO policy;
+	policy.id := 0;
+	policy.name := 'backtest';
+	RETURN policy;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.default_policy() IS
+	'a group with the defaults of all columns, for a backtest of a load that belongs to none';
+
+CREATE FUNCTION qpsscale.measured_boot(group_id bigint)
+RETURNS integer
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT pg_catalog.ceil(pg_catalog.percentile_disc(0.9) WITHIN GROUP (
+		ORDER BY EXTRACT(epoch FROM a.finished_at - a.accepted_at)))::integer
+	FROM (SELECT o.accepted_at, o.finished_at
+		  FROM qpsscale.activities o
+		  WHERE o.resource_group_id = group_id AND o.status = 'successful'
+			AND o.delta > 0 AND o.finished_at >= o.accepted_at
+		  ORDER BY o.id DESC
+		  LIMIT 50) a
+	HAVING pg_catalog.count(*) >= 5;
+$$;
+COMMENT ON FUNCTION qpsscale.measured_boot(bigint) IS
+	'seconds from the order of instances of a group until nine of ten times all of them served; NULL where it has grown less than five times';
+
+CREATE FUNCTION qpsscale.play(
+	policy qpsscale.resource_groups, load double precision[],
+	started_at timestamptz, step_seconds integer, boot_seconds integer,
+	warm_up integer, at_least integer, at_most integer,
+	capacity_qps double precision, players text[] DEFAULT NULL)
+RETURNS TABLE (
+	player text, violation_time double precision,
+	violation_load double precision, instance_hours double precision,
+	cost_ratio double precision, utilization double precision,
+	under_provisioned double precision, over_provisioned double precision,
+	time_under double precision, time_over double precision,
+	ups_per_day double precision, downs_per_day double precision,
+	launches_per_day double precision, instability double precision,
+	ticks integer)
+AS 'MODULE_PATHNAME', 'qpsscale_play'
+LANGUAGE C STABLE ROWS 9
+SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION qpsscale.play(qpsscale.resource_groups, double precision[], timestamptz, integer, integer, integer, integer, integer, double precision, text[]) IS
+	'plays a policy, and those of others, against a load that is known; qpsscale_backtest() is for people';
+
+CREATE FUNCTION qpsscale.play_ticks(
+	policy qpsscale.resource_groups, load double precision[],
+	started_at timestamptz, step_seconds integer, boot_seconds integer,
+	warm_up integer, at_least integer, at_most integer,
+	capacity_qps double precision)
+RETURNS TABLE (
+	at timestamptz, seen double precision, desired integer, in_service integer,
+	billed integer, violated boolean, reason text)
+AS 'MODULE_PATHNAME', 'qpsscale_play_ticks'
+LANGUAGE C STABLE ROWS 20160
+SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION qpsscale.play_ticks(qpsscale.resource_groups, double precision[], timestamptz, integer, integer, integer, integer, integer, double precision) IS
+	'the same of the policy alone, tick by tick';
+
+CREATE FUNCTION qpsscale.existing_group(group_id bigint)
+RETURNS qpsscale.resource_groups
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	the_group qpsscale.resource_groups;
+BEGIN
+	SELECT g.* INTO the_group
+	FROM qpsscale.resource_groups g WHERE g.id = group_id;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'resource group % does not exist', group_id
+			USING ERRCODE = 'no_data_found',
+				  HINT = 'SELECT id, name FROM qpsscale.status; lists them.';
+	END IF;
+	RETURN the_group;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.existing_group(bigint) IS
+	'a group that must be there';
+
+/*
+ * Means of steps: a step without a sample is missing.  Half of the time, and at
+ * most a week of it, is for learning and is not scored.
+ */
+CREATE FUNCTION qpsscale.recorded_load(
+	group_id bigint, since timestamptz, until timestamptz, step interval,
+	OUT load double precision[], OUT started_at timestamptz,
+	OUT step_seconds integer, OUT warm_up integer)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	length CONSTANT numeric := EXTRACT(epoch FROM step);
+BEGIN
+	PERFORM qpsscale.existing_group(group_id);
+	IF length IS NULL OR length < 1 OR length > 86400
+		OR length <> pg_catalog.trunc(length) THEN
+		RAISE EXCEPTION 'step must be whole seconds, a day at most'
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'Its default is a minute.';
+	END IF;
+	step_seconds := length;
+	WITH seen AS (
+		SELECT pg_catalog.ceil(EXTRACT(epoch FROM s.at) / length)::bigint AS tick,
+			pg_catalog.avg(s.load) AS load
+		FROM qpsscale.samples_of(group_id,
+			COALESCE(since, COALESCE(until, pg_catalog.now()) - '14 days'::interval),
+			COALESCE(until, 'infinity')) s
+		WHERE s.load IS NOT NULL
+		GROUP BY 1
+	)
+	SELECT pg_catalog.array_agg(s.load ORDER BY t.tick),
+		pg_catalog.to_timestamp((pg_catalog.min(t.tick) - 1) * length)
+	INTO load, started_at
+	FROM (SELECT pg_catalog.min(e.tick) AS first, pg_catalog.max(e.tick) AS last
+		  FROM seen e) ends,
+		pg_catalog.generate_series(ends.first,
+			LEAST(ends.last, ends.first + 1000000)) AS t (tick)
+	LEFT JOIN seen s ON s.tick = t.tick;
+	warm_up := LEAST(pg_catalog.cardinality(load) / 2, 7 * 86400 / length);
+	IF load IS NULL THEN
+		RAISE EXCEPTION 'no load of resource group % was recorded in that time', group_id
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				  HINT = 'Samples are kept from the first evaluation on, for qpsscale.sample_retention.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.recorded_load(bigint, timestamptz, timestamptz, interval) IS
+	'the load of a group as a series of steps, for a backtest';
+
+CREATE FUNCTION @extschema@.qpsscale_backtest(
+	group_id bigint, overrides jsonb DEFAULT NULL,
+	since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL,
+	capacity_qps double precision DEFAULT NULL,
+	step interval DEFAULT '1 minute', players text[] DEFAULT NULL)
+RETURNS TABLE (
+	policy text, violation_time double precision,
+	violation_load double precision, instance_hours double precision,
+	cost_ratio double precision, utilization double precision,
+	under_provisioned double precision, over_provisioned double precision,
+	time_under double precision, time_over double precision,
+	ups_per_day double precision, downs_per_day double precision,
+	launches_per_day double precision, instability double precision,
+	ticks integer)
+LANGUAGE sql STABLE ROWS 9
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT p.*
+	FROM qpsscale.recorded_load(group_id, since, until, step) r
+	CROSS JOIN qpsscale.with_overrides(qpsscale.existing_group(group_id), overrides) g
+	LEFT JOIN qpsscale.state s ON s.resource_group_id = g.id
+	CROSS JOIN LATERAL qpsscale.play(g, r.load, r.started_at, r.step_seconds,
+		CASE WHEN overrides ? 'boot_seconds' THEN g.boot_seconds
+			ELSE LEAST(COALESCE(qpsscale.measured_boot(g.id), g.boot_seconds), 3600) END,
+		r.warm_up, s.latest_min, s.latest_max, capacity_qps, players) p;
+$$;
+COMMENT ON FUNCTION @extschema@.qpsscale_backtest(bigint, jsonb, timestamptz, timestamptz, double precision, interval, text[]) IS
+	'what the policy of a group, or another one, would have made of its recorded load, beside what others would have; changes nothing';
+
+CREATE FUNCTION @extschema@.qpsscale_backtest(
+	load double precision[], overrides jsonb,
+	started_at timestamptz DEFAULT '2001-01-01 00:00Z',
+	step interval DEFAULT '1 minute',
+	capacity_qps double precision DEFAULT NULL,
+	warm_up integer DEFAULT NULL, players text[] DEFAULT NULL)
+RETURNS TABLE (
+	policy text, violation_time double precision,
+	violation_load double precision, instance_hours double precision,
+	cost_ratio double precision, utilization double precision,
+	under_provisioned double precision, over_provisioned double precision,
+	time_under double precision, time_over double precision,
+	ups_per_day double precision, downs_per_day double precision,
+	launches_per_day double precision, instability double precision,
+	ticks integer)
+LANGUAGE sql STABLE ROWS 9
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT p.*
+	FROM qpsscale.with_overrides(qpsscale.default_policy(), overrides) g
+	CROSS JOIN LATERAL qpsscale.play(g, load, started_at,
+		EXTRACT(epoch FROM step)::integer, g.boot_seconds,
+		COALESCE(warm_up, LEAST(pg_catalog.cardinality(load) / 2,
+			(7 * 86400 / GREATEST(EXTRACT(epoch FROM step), 1))::integer)),
+		NULL, NULL, capacity_qps, players) p;
+$$;
+COMMENT ON FUNCTION @extschema@.qpsscale_backtest(double precision[], jsonb, timestamptz, interval, double precision, integer, text[]) IS
+	'what a policy would have made of any load, oldest first and NULL where unknown, beside what others would have';
+
+CREATE FUNCTION @extschema@.qpsscale_backtest_ticks(
+	group_id bigint, overrides jsonb DEFAULT NULL,
+	since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL,
+	capacity_qps double precision DEFAULT NULL,
+	step interval DEFAULT '1 minute')
+RETURNS TABLE (
+	at timestamptz, load double precision, desired integer,
+	in_service integer, billed integer, violated boolean, reason text)
+LANGUAGE sql STABLE ROWS 20160
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT p.*
+	FROM qpsscale.recorded_load(group_id, since, until, step) r
+	CROSS JOIN qpsscale.with_overrides(qpsscale.existing_group(group_id), overrides) g
+	LEFT JOIN qpsscale.state s ON s.resource_group_id = g.id
+	CROSS JOIN LATERAL qpsscale.play_ticks(g, r.load, r.started_at,
+		r.step_seconds,
+		CASE WHEN overrides ? 'boot_seconds' THEN g.boot_seconds
+			ELSE LEAST(COALESCE(qpsscale.measured_boot(g.id), g.boot_seconds), 3600) END,
+		r.warm_up, s.latest_min, s.latest_max, capacity_qps) p;
+$$;
+COMMENT ON FUNCTION @extschema@.qpsscale_backtest_ticks(bigint, jsonb, timestamptz, timestamptz, double precision, interval) IS
+	'load, instances, violations and reasons of such a backtest, tick by tick';
+
+CREATE FUNCTION @extschema@.qpsscale_backtest_report(
+	group_id bigint, overrides jsonb DEFAULT NULL,
+	since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL,
+	capacity_qps double precision DEFAULT NULL,
+	step interval DEFAULT '1 minute')
+RETURNS jsonb
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT pg_catalog.jsonb_build_object(
+		'group_id', group_id,
+		'overrides', COALESCE(overrides, '{}'),
+		'started_at', r.started_at,
+		'step_seconds', r.step_seconds,
+		'ticks', pg_catalog.cardinality(r.load),
+		'missing', (SELECT pg_catalog.count(*) FROM pg_catalog.unnest(r.load) l
+					WHERE l IS NULL),
+		'scored_from', r.started_at
+			+ pg_catalog.make_interval(secs => r.warm_up::double precision * r.step_seconds),
+		'policies', (
+			SELECT pg_catalog.jsonb_object_agg(b.policy,
+				pg_catalog.to_jsonb(b) - 'policy')
+			FROM @extschema@.qpsscale_backtest(group_id, overrides, since, until,
+				capacity_qps, step) b))
+	FROM qpsscale.recorded_load(group_id, since, until, step) r;
+$$;
+COMMENT ON FUNCTION @extschema@.qpsscale_backtest_report(bigint, jsonb, timestamptz, timestamptz, double precision, interval) IS
+	'the same as one document';
+
+/*
+ * A bounded search: with and without prediction, and for each a few windows and
+ * cooldowns.  What keeps the violation target at the lowest cost is proposed;
+ * where nothing does, what violates least.
+ */
+CREATE FUNCTION @extschema@.qpsscale_tune(
+	group_id bigint, since timestamptz DEFAULT NULL,
+	until timestamptz DEFAULT NULL,
+	capacity_qps double precision DEFAULT NULL,
+	step interval DEFAULT '1 minute')
+RETURNS TABLE (setting text, now text, proposed text, effect text)
+LANGUAGE plpgsql STABLE ROWS 4
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	the_group qpsscale.resource_groups;
+	recorded record;
+	own record;
+	boot integer;
+	limits record;
+	as_it_is record;
+	best record;
+	candidate record;
+	played record;
+	kept boolean;
+	was_kept boolean;
+BEGIN
+	SELECT * INTO recorded
+	FROM qpsscale.recorded_load(group_id, since, until, step);
+	the_group := qpsscale.existing_group(group_id);
+	IF the_group.mode = 'static' THEN
+		RAISE EXCEPTION 'resource group % is of mode static, for which there is nothing to tune', group_id
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				  HINT = 'qpsscale_backtest(id, ''{"mode": "dynamic"}'') shows what mode dynamic would do.';
+	END IF;
+	boot := LEAST(COALESCE(qpsscale.measured_boot(group_id),
+						   the_group.boot_seconds), 3600);
+	SELECT s.latest_min AS lowest, s.latest_max AS highest INTO limits
+	FROM qpsscale.state s WHERE s.resource_group_id = group_id;
+	FOR candidate IN
+		SELECT 0 AS nr, '{}'::jsonb AS overrides
+		UNION ALL
+		SELECT pg_catalog.row_number() OVER (), pg_catalog.jsonb_build_object(
+			'prediction_mode', m.mode, 'scale_down_window_seconds', w.seconds,
+			'scale_down_cooldown_seconds', c.seconds,
+			'scale_up_cooldown_seconds', u.seconds,
+			'general_cooldown_seconds', LEAST(u.seconds, 60))
+		FROM pg_catalog.unnest(ARRAY['off', 'enabled']) AS m (mode),
+			pg_catalog.unnest(ARRAY[0, 300, 900, 1800]) AS w (seconds),
+			pg_catalog.unnest(ARRAY[0, 300]) AS c (seconds),
+			pg_catalog.unnest(ARRAY[0, 120]) AS u (seconds)
+		ORDER BY 1
+	LOOP
+		SELECT p.violation_time, p.instance_hours, p.cost_ratio,
+			p.ups_per_day + p.downs_per_day AS actions
+		INTO played
+		FROM qpsscale.play(qpsscale.with_overrides(the_group, candidate.overrides),
+			recorded.load, recorded.started_at, recorded.step_seconds, boot,
+			recorded.warm_up, limits.lowest, limits.highest, capacity_qps,
+			ARRAY['policy']) p;
+		IF candidate.nr = 0 THEN
+			as_it_is := played;
+			best := played;
+			own := candidate;
+		ELSE
+			kept := played.violation_time <= the_group.target_violation * 100;
+			was_kept := best.violation_time <= the_group.target_violation * 100;
+			CONTINUE WHEN was_kept AND NOT kept;
+			CONTINUE WHEN kept AND was_kept
+				AND played.instance_hours >= best.instance_hours * 0.995;
+			CONTINUE WHEN NOT kept
+				AND played.violation_time >= best.violation_time * 0.99;
+			best := played;
+			own := candidate;
+		END IF;
+	END LOOP;
+	RETURN QUERY
+		SELECT o.key, pg_catalog.to_jsonb(the_group) ->> o.key, o.value,
+			pg_catalog.format('all of these together: load above capacity %s %% of the time instead of %s %%, %s instance hours instead of %s, %s actions a day instead of %s',
+				pg_catalog.round(best.violation_time::numeric, 2),
+				pg_catalog.round(as_it_is.violation_time::numeric, 2),
+				pg_catalog.round(best.instance_hours::numeric, 1),
+				pg_catalog.round(as_it_is.instance_hours::numeric, 1),
+				pg_catalog.round(best.actions::numeric, 1),
+				pg_catalog.round(as_it_is.actions::numeric, 1))
+		FROM pg_catalog.jsonb_each_text(own.overrides) o
+		WHERE o.value IS DISTINCT FROM pg_catalog.to_jsonb(the_group) ->> o.key
+		ORDER BY o.key;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.qpsscale_tune(bigint, timestamptz, timestamptz, double precision, interval) IS
+	'proposes policy values that would have kept target_violation at less cost, from backtests of the recorded load; applies none, and has no row where the present ones are as good';
 
 ------------------------------------------------------------------------------
 -- Views
@@ -6287,6 +6661,19 @@ FROM (VALUES
 	('FUNCTION qpsscale.samples_of(bigint, timestamptz, timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.samples_of(bigint, timestamptz, timestamptz)', 'worker', 'EXECUTE'),
 	('FUNCTION qpsscale.forecasts_of(bigint, timestamptz, timestamptz)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.with_overrides(qpsscale.resource_groups, jsonb)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.default_policy()', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.existing_group(bigint)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.measured_boot(bigint)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.measured_boot(bigint)', 'worker', 'EXECUTE'),
+	('FUNCTION qpsscale.play(qpsscale.resource_groups, double precision[], timestamptz, integer, integer, integer, integer, integer, double precision, text[])', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.play_ticks(qpsscale.resource_groups, double precision[], timestamptz, integer, integer, integer, integer, integer, double precision)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.recorded_load(bigint, timestamptz, timestamptz, interval)', 'reader', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_backtest(bigint, jsonb, timestamptz, timestamptz, double precision, interval, text[])', 'reader', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_backtest(double precision[], jsonb, timestamptz, interval, double precision, integer, text[])', 'reader', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_backtest_ticks(bigint, jsonb, timestamptz, timestamptz, double precision, interval)', 'reader', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_backtest_report(bigint, jsonb, timestamptz, timestamptz, double precision, interval)', 'reader', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_tune(bigint, timestamptz, timestamptz, double precision, interval)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.said_at(timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.say_activity(qpsscale.activities, timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.said_number(text)', 'reader', 'EXECUTE'),

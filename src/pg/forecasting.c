@@ -22,6 +22,7 @@
 #include "utils/tuplestore.h"
 
 #include "core/forecast.h"
+#include "pg/cancel.h"
 #include "pg/compat.h"
 
 PG_FUNCTION_INFO_V1(qpsscale_forecast_series);
@@ -31,12 +32,6 @@ PG_FUNCTION_INFO_V1(qpsscale_forecast_series);
 
 /* More elements than this are refused rather than silently left out. */
 #define MAX_ELEMENTS		1000000
-
-static bool
-cancel_wanted(void *context)
-{
-	return InterruptPending && (QueryCancelPending || ProcDiePending);
-}
 
 /* How many of these steps are a day; an error if that is no whole number. */
 static int
@@ -95,7 +90,6 @@ static QsForecastPoint *
 carry_out(const QsForecastSeries *series, int horizon,
 		  QsForecastMethod *method)
 {
-	static const QsCancel cancel = {cancel_wanted, NULL};
 	QsForecastPoint *points = palloc(sizeof(QsForecastPoint) * horizon);
 	QsArena    *arena = qs_arena_new(QS_FORECAST_ARENA_BYTES);
 	QsForecast	forecast;
@@ -106,7 +100,7 @@ carry_out(const QsForecastSeries *series, int horizon,
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
-	done = qs_forecast(series, horizon, arena, &cancel, &forecast, &error);
+	done = qs_forecast(series, horizon, arena, &qpsscale_cancel, &forecast, &error);
 	if (done)
 	{
 		memcpy(points, forecast.points, sizeof(QsForecastPoint) * horizon);

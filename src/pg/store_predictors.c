@@ -23,20 +23,10 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-/* Fewer growths that were waited for are no measure. */
 static const char state_sql[] =
-"SELECT p.state, p.written_at, p.trust, b.seconds"
+"SELECT p.state, p.written_at, p.trust, qpsscale.measured_boot($1)"
 " FROM (VALUES (1)) AS one (row)"
-" LEFT JOIN qpsscale.predictors p ON p.resource_group_id = $1"
-" LEFT JOIN LATERAL ("
-"  SELECT ceil(percentile_disc(0.9) WITHIN GROUP ("
-"    ORDER BY extract(epoch FROM a.finished_at - a.accepted_at)))::integer"
-"    AS seconds"
-"  FROM (SELECT o.accepted_at, o.finished_at FROM qpsscale.activities o"
-"   WHERE o.resource_group_id = $1 AND o.status = 'successful' AND o.delta > 0"
-"    AND o.finished_at >= o.accepted_at"
-"   ORDER BY o.id DESC LIMIT 50) a"
-"  HAVING count(*) >= 5) b ON true";
+" LEFT JOIN qpsscale.predictors p ON p.resource_group_id = $1";
 
 static const char samples_sql[] =
 "SELECT s.at, s.load, s.in_service, s.desired"

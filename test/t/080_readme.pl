@@ -662,7 +662,7 @@ sub check_functions
 		"SELECT p.proname || '(' || pg_get_function_arguments(p.oid) || ')'"
 		  . " FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace"
 		  . " AND p.proname LIKE 'qpsscale%'");
-	s/::\w+(?: with time zone)?(?:\[\])?//g, s/timestamp with time zone/timestamptz/g
+	s/::\w+(?: precision| with time zone)?(?:\[\])?//g, s/timestamp with time zone/timestamptz/g
 	  foreach @true;
 	same_list([ map { quoted($_->[0]) } table('function') ], \@true, 'functions');
 

@@ -1,0 +1,96 @@
+-- What a policy would have made of a load, beside what others would have.
+\set SHOW_CONTEXT never
+SET timezone = 'UTC';
+CREATE EXTENSION qpsscale;
+
+-- four minutes, none to learn from, one minute to boot: 1, 1, 3 and 3 are
+-- needed of what carries 10.  In the last 10, 10 and 30 are known, whose mean
+-- asks for 2, which is paid for from then on
+SELECT policy, violation_time, round(violation_load::numeric, 2) AS violation_load,
+	round(instance_hours::numeric * 60) AS instance_minutes, ups_per_day, ticks
+FROM qpsscale_backtest(ARRAY[10, 10, 30, 30]::float8[],
+	'{"target_qps": 10, "boot_seconds": 60, "scale_down_window_seconds": 0, "prediction_mode": "off"}',
+	warm_up => 0)
+WHERE policy IN ('policy', 'static_best', 'oracle');
+
+-- what is not known is neither scored nor paid for
+SELECT policy, violation_time, round(instance_hours::numeric * 60) AS instance_minutes, ticks
+FROM qpsscale_backtest(ARRAY[10, NULL, NULL, 10]::float8[], '{"target_qps": 10}',
+	warm_up => 0, players => '{static_best}');
+
+-- a load that comes each day is foreseen
+CREATE TEMP TABLE days AS
+SELECT array_agg(CASE WHEN t % 1440 < 480 THEN 100 ELSE 300 END + t % 7
+	ORDER BY t)::float8[] AS load
+FROM generate_series(0, 10 * 1440 - 1) t;
+SELECT r.policy, r.violation_time > 0.5 AS too_often, r.cost_ratio < 1.3 AS cheap
+FROM days, qpsscale_backtest(load, '{"target_qps": 50}',
+	players => '{reactive,predictive}') r;
+
+-- prediction is slower to learn than a policy is to be compared
+SELECT off.violation_time > enabled.violation_time AS fewer_violations
+FROM days,
+	qpsscale_backtest(load, '{"target_qps": 50, "prediction_mode": "off"}', players => '{policy}') off,
+	qpsscale_backtest(load, '{"target_qps": 50, "prediction_mode": "enabled"}', players => '{policy}') enabled;
+
+-- what cannot be
+SELECT * FROM qpsscale_backtest('{}'::float8[], '{"target_qps": 10}');
+SELECT * FROM qpsscale_backtest(ARRAY[-1]::float8[], '{"target_qps": 10}');
+SELECT * FROM qpsscale_backtest(ARRAY['Infinity']::float8[], '{"target_qps": 10}');
+SELECT * FROM qpsscale_backtest(ARRAY[[1, 2]]::float8[], '{"target_qps": 10}');
+SELECT * FROM qpsscale_backtest(array_fill(1::float8, ARRAY[200001]), '{"target_qps": 10}');
+SELECT * FROM qpsscale_backtest(ARRAY[1]::float8[], '{"target_qps": -10}');
+SELECT * FROM qpsscale_backtest(ARRAY[1]::float8[], '{"taget_qps": 10}');
+SELECT * FROM qpsscale_backtest(ARRAY[1]::float8[], '[]');
+SELECT * FROM qpsscale_backtest(ARRAY[1]::float8[], '{"target_qps": 10}', capacity_qps => 0);
+SELECT * FROM qpsscale_backtest(ARRAY[1]::float8[], '{"target_qps": 10}', step => '7 seconds');
+SELECT * FROM qpsscale_backtest(ARRAY[1]::float8[], '{"target_qps": 10}', step => '0');
+SELECT * FROM qpsscale_backtest(ARRAY[1, 2]::float8[], '{"target_qps": 10}', warm_up => 2);
+SELECT * FROM qpsscale_backtest(ARRAY[1]::float8[], '{"target_qps": 10}', started_at => 'infinity');
+SELECT * FROM qpsscale_backtest(4711);
+SELECT * FROM qpsscale_backtest_ticks(4711);
+SELECT qpsscale_backtest_report(4711);
+SELECT * FROM qpsscale_tune(4711);
+
+-- the recorded load of a group
+INSERT INTO qpsscale.resource_groups (alb_id, asg_id, target_qps, min_instances, max_instances)
+VALUES ('alb', 'asg', 50, 1, 20) RETURNING id AS web \gset
+SELECT * FROM qpsscale_backtest(:web);
+INSERT INTO qpsscale.samples (at, chunk, load, in_service, desired)
+SELECT '2026-01-01 00:00Z'::timestamptz + t * interval '1 minute', :web >> 5,
+	array_fill(NULL::real, ARRAY[(:web & 31)::integer])
+		|| (CASE WHEN t % 1440 < 480 THEN 100 ELSE 300 END + t % 7)::real, '{}', '{}'
+FROM generate_series(1, 10 * 1440) t
+WHERE t NOT BETWEEN 3000 AND 3100;
+SELECT cardinality(load), started_at AT TIME ZONE 'UTC' AS started_at, step_seconds, warm_up,
+	(SELECT count(*) FROM unnest(load) l WHERE l IS NULL) AS missing
+FROM qpsscale.recorded_load(:web, '-infinity', 'infinity', '1 minute');
+SELECT policy, violation_time > 1 AS too_often, ticks
+FROM qpsscale_backtest(:web, since => '2026-01-01', until => '2026-02-01');
+
+-- it decides as it does live: each tick has its reason
+SELECT reason, count(*) > 0 AS some, bool_or(violated) AS violated
+FROM qpsscale_backtest_ticks(:web, '{"prediction_mode": "enabled"}', '2026-01-01', '2026-02-01')
+GROUP BY reason ORDER BY reason COLLATE "C";
+
+-- what comes later changes nothing that was decided before
+SELECT count(*) AS ticks, count(*) FILTER (WHERE whole IS DISTINCT FROM part) AS different
+FROM qpsscale_backtest_ticks(:web, '{"prediction_mode": "enabled"}', '2026-01-01', '2026-01-08') part
+JOIN qpsscale_backtest_ticks(:web, '{"prediction_mode": "enabled"}', '2026-01-01', '2026-02-01') whole
+USING (at);
+
+-- as one document, and as a proposal, which changes nothing
+SELECT r -> 'ticks' AS ticks, r -> 'missing' AS missing, r ->> 'scored_from' AS scored_from,
+	(SELECT string_agg(k, ' ' ORDER BY k COLLATE "C") FROM jsonb_object_keys(r -> 'policies') k) AS policies
+FROM qpsscale_backtest_report(:web, since => '2026-01-01', until => '2026-02-01') r;
+SELECT setting, now, proposed FROM qpsscale_tune(:web, '2026-01-01', '2026-02-01') ORDER BY setting;
+UPDATE qpsscale.resource_groups SET target_violation = 0.0005 WHERE id = :web;
+SELECT setting, now, proposed <> now AS other, effect ~ '^all of these together: load above capacity' AS told
+FROM qpsscale_tune(:web, '2026-01-01', '2026-02-01') ORDER BY setting;
+SELECT version, prediction_mode FROM qpsscale.resource_groups WHERE id = :web;
+
+-- its own limits, and the cloud's, bound it
+SELECT max(desired) FROM qpsscale_backtest_ticks(:web, '{"max_instances": 4}', '2026-01-01', '2026-02-01');
+SELECT min(desired) FROM qpsscale_backtest_ticks(:web, '{"min_instances": 5}', '2026-01-01', '2026-02-01');
+
+DROP EXTENSION qpsscale;

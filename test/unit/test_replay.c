@@ -1,0 +1,199 @@
+/*-------------------------------------------------------------------------
+ * test_replay.c
+ *		A group's own policy in a backtest: decide() with what a played fleet
+ *		and a known load say.
+ *-------------------------------------------------------------------------
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/replay.h"
+
+#define US		INT64_C(1000000)
+#define MOST	3000
+
+static double loads[MOST];
+static uint8_t reasons[MOST];
+
+static QsReplay
+calm_replay(void)
+{
+	QsReplay	replay;
+
+	memset(&replay, 0, sizeof(replay));
+	replay.policy.target_qps = 10;
+	replay.policy.min_instances = QS_NO_LIMIT;
+	replay.policy.max_instances = QS_NO_LIMIT;
+	replay.policy.ceiling = QS_NO_LIMIT;
+	replay.policy.armed = true;
+	replay.policy.extension_enabled = true;
+	replay.policy.writes_while_busy = true;
+	replay.share = 0.01;
+	replay.begin_us = INT64_C(20000) * 86400 * US;
+	replay.window_ticks = 1;
+	replay.reasons = reasons;
+	return replay;
+}
+
+static QsBacktestPlan
+minutes(int count)
+{
+	QsBacktestPlan plan = {
+		.loads = loads, .count = count, .tick_seconds = 60,
+		.per_instance = 10, .boot_ticks = 2, .min = 1, .max = 100
+	};
+
+	return plan;
+}
+
+static void
+play(QsReplay *replay, const QsBacktestPlan *plan, double *desired)
+{
+	QsArena    *arena = qs_arena_new((size_t) 16 * 1024 * 1024);
+	QsBacktest	result;
+	QsError		error;
+
+	assert_non_null(arena);
+	assert_true(qs_backtest(plan, qs_replay_wants, replay, 1, arena, NULL,
+							&result, &error));
+	memcpy(desired, result.desired, sizeof(double) * (size_t) plan->count);
+	qs_arena_free(arena);
+}
+
+static void
+load_is(int from, int to, double load)
+{
+	for (int i = from; i < to; i++)
+		loads[i] = load;
+}
+
+/* A load is known a tick after it came. */
+static void
+it_follows_the_load(void **state)
+{
+	static const double expected[] = {1, 1, 4, 4, 4, 2, 2};
+	QsReplay	replay = calm_replay();
+	QsBacktestPlan plan = minutes(7);
+	double		desired[7];
+
+	(void) state;
+	load_is(0, 1, 5);
+	load_is(1, 4, 35);
+	load_is(4, 7, 15);
+	play(&replay, &plan, desired);
+	assert_memory_equal(desired, expected, sizeof(desired));
+	assert_int_equal(reasons[2], QS_REASON_DYNAMIC_SCALE_UP);
+	assert_int_equal(reasons[3], QS_REASON_OPTIMAL_REACHED);
+	assert_int_equal(reasons[5], QS_REASON_DYNAMIC_SCALE_DOWN);
+}
+
+static void
+cooldowns_and_windows_hold_as_live(void **state)
+{
+	static const double expected[] = {2, 2, 2, 5, 5, 5, 5, 5, 1};
+	QsReplay	replay = calm_replay();
+	QsBacktestPlan plan = minutes(9);
+	double		desired[9];
+
+	(void) state;
+	replay.policy.scale_up_cooldown_us = 180 * US;
+	replay.policy.scale_down_window_us = 180 * US;
+	load_is(0, 1, 15);
+	load_is(1, 5, 45);
+	load_is(5, 9, 5);
+	play(&replay, &plan, desired);
+	assert_int_equal(reasons[2], QS_REASON_COOLDOWN_SCALE_UP);
+	assert_int_equal(reasons[6], QS_REASON_STABILIZING);
+	assert_memory_equal(desired, expected, sizeof(desired));
+}
+
+static void
+a_gap_changes_nothing(void **state)
+{
+	static const double expected[] = {3, 3, 3, 3, 3, 1};
+	QsReplay	replay = calm_replay();
+	QsBacktestPlan plan = minutes(6);
+	double		desired[6];
+
+	(void) state;
+	load_is(0, 1, 25);
+	load_is(1, 4, NAN);
+	load_is(4, 6, 5);
+	play(&replay, &plan, desired);
+	assert_memory_equal(desired, expected, sizeof(desired));
+	assert_int_equal(reasons[3], QS_REASON_METRICS_UNAVAILABLE);
+}
+
+/* Each morning at six the load comes within a minute. */
+static void
+prediction_steers_only_if_it_may(void **state)
+{
+	const QsPredictionPlan predicted = {300, 600};
+	int			ahead[2] = {0, 0};
+
+	(void) state;
+	for (int i = 0; i < MOST; i++)
+		loads[i] = i % 288 >= 72 ? 80 + i % 3 : 20 + i % 3;
+	for (int steers = 0; steers < 2; steers++)
+	{
+		QsReplay	replay = calm_replay();
+		QsBacktestPlan plan = minutes(MOST);
+		double	   *desired = malloc(sizeof(double) * MOST);
+		void	   *block = malloc(qs_prediction_bytes(&predicted));
+
+		plan.tick_seconds = 300;
+		replay.share = 0.001;
+		assert_non_null(desired);
+		replay.prediction = qs_prediction_begin(block, &predicted,
+												replay.begin_us + 1, 0.001);
+		replay.steers = steers == 1;
+		play(&replay, &plan, desired);
+		/* of the last five mornings: is it there when the load comes? */
+		for (int day = 5; day < 10; day++)
+			ahead[steers] += desired[day * 288 + 71] >= 6;
+		free(block);
+		free(desired);
+	}
+	assert_int_equal(ahead[0], 0);
+	assert_true(ahead[1] >= 4);
+}
+
+static void
+an_action_that_is_not_carried_out_starts_no_cooldown(void **state)
+{
+	QsReplay	replay = calm_replay();
+	QsBacktestPlan plan = minutes(3);
+	double		desired[3];
+
+	(void) state;
+	replay.policy.dry_run = true;
+	load_is(0, 3, 95);
+	play(&replay, &plan, desired);
+	assert_true(replay.history.last_action_at == QS_NEVER);
+	replay = calm_replay();
+	play(&replay, &plan, desired);
+	assert_true(replay.history.last_action_at == replay.begin_us);
+	assert_true(replay.history.last_scale_up_at == replay.begin_us);
+	assert_true(replay.history.last_scale_down_at == QS_NEVER);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(it_follows_the_load),
+		cmocka_unit_test(cooldowns_and_windows_hold_as_live),
+		cmocka_unit_test(a_gap_changes_nothing),
+		cmocka_unit_test(prediction_steers_only_if_it_may),
+		cmocka_unit_test(an_action_that_is_not_carried_out_starts_no_cooldown),
+	};
+
+	return cmocka_run_group_tests_name("replay", tests, NULL, NULL);
+}
