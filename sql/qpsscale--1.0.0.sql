@@ -4345,7 +4345,7 @@ BEGIN
 		ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 	WHERE a.attrelid = 'qpsscale.resource_groups'::pg_catalog.regclass
 		AND a.attnum > 0 AND NOT a.attisdropped;
-	EXECUTE 'SELECT ' || expressions INTO policy;
+	EXECUTE pg_catalog.format('SELECT %s', expressions) INTO policy;
 	policy.id := 0;
 	policy.name := 'backtest';
 	RETURN policy;
@@ -4439,7 +4439,7 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	length CONSTANT numeric := EXTRACT(epoch FROM step);
+	length CONSTANT numeric := pg_catalog.date_part('epoch', step);
 BEGIN
 	PERFORM qpsscale.existing_group(group_id);
 	IF length IS NULL OR length < 1 OR length > 86400
@@ -4527,9 +4527,9 @@ AS $$
 	SELECT p.*
 	FROM qpsscale.with_overrides(qpsscale.default_policy(), overrides) g
 	CROSS JOIN LATERAL qpsscale.play(g, load, started_at,
-		EXTRACT(epoch FROM step)::integer, g.boot_seconds,
+		pg_catalog.date_part('epoch', step)::integer, g.boot_seconds,
 		COALESCE(warm_up, LEAST(pg_catalog.cardinality(load) / 2,
-			(7 * 86400 / GREATEST(EXTRACT(epoch FROM step), 1))::integer)),
+			(7 * 86400 / GREATEST(pg_catalog.date_part('epoch', step), 1))::integer)),
 		NULL, NULL, capacity_qps, players) p;
 $$;
 COMMENT ON FUNCTION @extschema@.qpsscale_backtest(double precision[], jsonb, timestamptz, interval, double precision, integer, text[]) IS
