@@ -3,6 +3,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION qpsscale;
 RESET client_min_messages;
 \set VERBOSITY default
+\set SHOW_CONTEXT never
 
 -- a load with a day and a week in it, five weeks of it
 CREATE TEMP TABLE load AS
@@ -59,5 +60,30 @@ SELECT * FROM qpsscale_forecast('{1}', 1, '7 minutes');
 SELECT * FROM qpsscale_forecast('{1}', 1, '-1 hour');
 SELECT * FROM qpsscale_forecast('{1}', 1, '1 hour', 'infinity');
 SELECT * FROM qpsscale_forecast(array_fill(1::float8, ARRAY[1000001]));
+
+-- of a group, from its samples: hours, as far as they are known
+INSERT INTO qpsscale.resource_groups (alb_id, asg_id, target_qps, max_instances, hourly_price, currency)
+VALUES ('alb', 'asg', 50, 6, 0.25, 'USD') RETURNING id AS web \gset
+SELECT method, count(*), count(mean) AS means, min(at) > now() - interval '1 hour' AS soon
+FROM qpsscale_forecast(:web) GROUP BY method;
+INSERT INTO qpsscale.samples (at, chunk, load, in_service, desired)
+SELECT date_trunc('hour', now()) - interval '14 days' + t * interval '1 minute', :web >> 5,
+	array_fill(NULL::real, ARRAY[(:web & 31)::integer])
+		|| (200 + 100 * sin(2 * pi() * t / 1440))::real, '{}', '{}'
+FROM generate_series(1, 14 * 1440 + 30) t
+-- a gap of some hours, and one hour of which little is known
+WHERE t NOT BETWEEN 3000 AND 3200 AND t NOT BETWEEN 5000 AND 5050;
+SELECT method, count(*), min(at) = date_trunc('hour', now()) AS from_this_hour,
+	max(abs(mean / (200 + 100 * sin(2 * pi() * (extract(epoch FROM at
+		- date_trunc('hour', now())) / 60 + 30.5) / 1440)) - 1)) < 0.02 AS near,
+	bool_and(lower95 <= lower80 AND upper80 <= upper95) AS ordered,
+	bool_and(instances = least(ceil(mean / 50), 6)) AS enough, max(instances95) AS most,
+	bool_and(hourly_cost = instances * 0.25 AND currency = 'USD') AS priced
+FROM qpsscale_forecast(:web) GROUP BY method;
+SELECT count(*) FROM qpsscale_forecast(:web, 5);
+SELECT jsonb_array_length(b -> 'at') AS points FROM qpsscale.forecast_band(:web, '6 hours') b;
+SELECT * FROM qpsscale_forecast(:web, 0);
+SELECT * FROM qpsscale_forecast(4711);
+DELETE FROM qpsscale.resource_groups;
 
 DROP EXTENSION qpsscale;

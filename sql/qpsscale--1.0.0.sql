@@ -4321,6 +4321,78 @@ $$;
 COMMENT ON FUNCTION qpsscale.forecasts_of(bigint, timestamptz, timestamptz) IS
 	'what was foreseen of a group, what came, and how far off that was: pinball loss, and that of taking the newest load instead';
 
+/*
+ * Hours of which half the usual number of samples is there: others are missing,
+ * and the one under way is left out.  It begins where they end.
+ */
+CREATE FUNCTION @extschema@.qpsscale_forecast(
+	group_id bigint, horizon integer DEFAULT 48)
+RETURNS TABLE (
+	at timestamptz, mean double precision,
+	lower80 double precision, upper80 double precision,
+	lower95 double precision, upper95 double precision,
+	instances integer, instances95 integer,
+	hourly_cost numeric, currency text, method text)
+LANGUAGE plpgsql STABLE ROWS 48
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	the_group CONSTANT qpsscale.resource_groups := qpsscale.existing_group(group_id);
+	carried CONSTANT double precision := COALESCE(the_group.target_qps, 1);
+	lowest integer;
+	highest integer;
+	price record;
+	series double precision[];
+	first bigint;
+BEGIN
+	SELECT GREATEST(s.latest_min, the_group.min_instances),
+		LEAST(s.latest_max, the_group.max_instances)
+	INTO lowest, highest
+	FROM qpsscale.state s WHERE s.resource_group_id = group_id;
+	SELECT p.price, p.currency INTO price
+	FROM qpsscale.instance_price(the_group, pg_catalog.now()) p;
+
+	WITH hour AS (
+		SELECT (pg_catalog.ceil(EXTRACT(epoch FROM s.at) / 3600) - 1)::bigint AS nr,
+			pg_catalog.avg(s.load) AS load, pg_catalog.count(*) AS samples
+		FROM qpsscale.samples_of(group_id,
+			pg_catalog.now() - '42 days'::interval, 'infinity') s
+		WHERE s.load IS NOT NULL
+		GROUP BY 1
+	), usual AS (
+		SELECT pg_catalog.percentile_disc(0.5)
+			WITHIN GROUP (ORDER BY h.samples) AS samples,
+			pg_catalog.min(h.nr) AS first,
+			LEAST(pg_catalog.max(h.nr),
+				pg_catalog.floor(EXTRACT(epoch FROM pg_catalog.now()) / 3600)::bigint - 1)
+				AS last
+		FROM hour h
+	)
+	SELECT pg_catalog.array_agg(h.load ORDER BY n.nr), pg_catalog.min(n.nr)
+	INTO series, first
+	FROM usual u
+	CROSS JOIN LATERAL pg_catalog.generate_series(u.first, u.last) AS n (nr)
+	LEFT JOIN hour h ON h.nr = n.nr AND h.samples * 2 >= u.samples;
+
+	RETURN QUERY
+		SELECT f.at, f.mean, f.lower80, f.upper80, f.lower95, f.upper95,
+			b.instances, c.instances,
+			pg_catalog.trim_scale(price.price * b.instances), price.currency,
+			f.method
+		FROM @extschema@.qpsscale_forecast(COALESCE(series, '{}'), horizon,
+			'1 hour', pg_catalog.to_timestamp(COALESCE(first * 3600,
+				pg_catalog.floor(EXTRACT(epoch FROM pg_catalog.now()) / 3600) * 3600))) f
+		CROSS JOIN LATERAL (
+			SELECT LEAST(GREATEST(pg_catalog.ceil(LEAST(f.mean / carried, 1000000)),
+				lowest), highest)::integer) AS b (instances)
+		CROSS JOIN LATERAL (
+			SELECT LEAST(GREATEST(pg_catalog.ceil(LEAST(f.upper95 / carried, 1000000)),
+				lowest), highest)::integer) AS c (instances);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.qpsscale_forecast(bigint, integer) IS
+	'how the load of a group is expected to go on, hour by hour: mean, bounds that hold in 80 and 95 of 100 cases, and the instances within its limits that mean and upper bound take';
+
 ------------------------------------------------------------------------------
 -- Backtests: what a policy would have made of a load
 ------------------------------------------------------------------------------
@@ -4721,10 +4793,15 @@ SELECT
 			ELSE qpsscale.said_number(i.latest_value::text) END,
 		', ' ORDER BY i.name)
 	 FROM qpsscale.signals_now(g.id) i) AS signals,
+	CASE g.prediction_mode WHEN 'off' THEN 'off'
+		ELSE g.prediction_mode || ' (' || COALESCE(f.trust, 'not_learned')
+			|| COALESCE(', ' || pg_catalog.round(100 * f.held::numeric) || ' % held', '') || ')'
+		END AS prediction,
 	(SELECT pg_catalog.string_agg(p.problem, '; ')
 	 FROM qpsscale.problems() p) AS problems
 FROM qpsscale.resource_groups g
 LEFT JOIN qpsscale.state s ON s.resource_group_id = g.id
+LEFT JOIN qpsscale.predictors f ON f.resource_group_id = g.id
 LEFT JOIN LATERAL (
 	SELECT o.status
 	FROM qpsscale.activities o
@@ -4755,6 +4832,7 @@ COMMENT ON COLUMN qpsscale.status.last_evaluated_at IS 'when the group was last 
 COMMENT ON COLUMN qpsscale.status.since IS 'since when the verdict is the same';
 COMMENT ON COLUMN qpsscale.status.error IS 'last error';
 COMMENT ON COLUMN qpsscale.status.signals IS 'what its further signals said last';
+COMMENT ON COLUMN qpsscale.status.prediction IS 'prediction_mode, whether what is foreseen is believed, and how often over the last day the load stayed below the 0.95 quantile of it';
 COMMENT ON COLUMN qpsscale.status.problems IS 'what stops this database from being scaled; qpsscale.problems() has the remedies';
 
 CREATE VIEW qpsscale.stat_worker AS
@@ -5177,6 +5255,9 @@ WITH family (name, type, help) AS (VALUES
 	('qpsscale_group_approval_required', 'gauge', '1: an action was decided and waits for a person.'),
 	('qpsscale_group_at_max_capacity', 'gauge', '1: the load needs more instances than the limits allow.'),
 	('qpsscale_group_estimated_hourly_cost', 'gauge', 'What the desired instances cost an hour, where they have a price.'),
+	('qpsscale_group_prediction_trusted', 'gauge', '1: what is foreseen of the group is believed.'),
+	('qpsscale_group_prediction_loss_ratio', 'gauge', 'Pinball loss of what was foreseen over the last day or so, in that of headroom on the load instead: below 1 is better.'),
+	('qpsscale_group_prediction_held_ratio', 'gauge', 'Share of windows of the last day or so in which the load stayed below the 0.95 quantile that was foreseen.'),
 	('qpsscale_scale_actions_total', 'counter', 'Actions that the cloud accepted.'),
 	('qpsscale_scale_instances_total', 'counter', 'Instances that those actions added or removed.'),
 	('qpsscale_scale_action_failures_total', 'counter', 'Actions that failed.'),
@@ -5229,6 +5310,15 @@ WITH family (name, type, help) AS (VALUES
 		('qpsscale_group_at_max_capacity', COALESCE(s.last_reason = ANY (ARRAY['at_max_capacity',
 			'at_asg_max_capacity', 'at_policy_max_capacity']), false)::integer)) AS v (name, value)
 	WHERE v.value IS NOT NULL
+	UNION ALL
+	SELECT v.name, pg_catalog.jsonb_build_object('resource_group', g.name), v.value
+	FROM qpsscale.resource_groups g
+	JOIN qpsscale.predictors f ON f.resource_group_id = g.id
+	CROSS JOIN LATERAL (VALUES
+		('qpsscale_group_prediction_trusted', (f.trust = 'full')::integer::double precision),
+		('qpsscale_group_prediction_loss_ratio', f.loss / NULLIF(f.loss_without, 0)),
+		('qpsscale_group_prediction_held_ratio', f.held)) AS v (name, value)
+	WHERE g.prediction_mode <> 'off' AND v.value IS NOT NULL
 	UNION ALL
 	SELECT 'qpsscale_group_estimated_hourly_cost', pg_catalog.jsonb_build_object(
 			'resource_group', g.name, 'currency', c.currency), c.hourly::double precision
@@ -6275,6 +6365,30 @@ $$;
 COMMENT ON FUNCTION qpsscale.timeline(bigint, timestamptz, timestamptz) IS
 	'what was done to a group, what was held back and what operators did';
 
+/*
+ * As far ahead as the chart looks back, two days at most.  Less than two days
+ * of history is no forecast worth drawing, and what signals ask for is in
+ * another unit than the chart.
+ */
+CREATE FUNCTION qpsscale.forecast_band(group_id bigint, seen interval)
+RETURNS jsonb
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN pg_catalog.count(*) > 0 THEN pg_catalog.jsonb_build_object(
+		'at', pg_catalog.jsonb_agg(EXTRACT(epoch FROM f.at) + 1800 ORDER BY f.at),
+		'mean', pg_catalog.jsonb_agg(pg_catalog.round(f.mean::numeric, 2) ORDER BY f.at),
+		'lower', pg_catalog.jsonb_agg(pg_catalog.round(f.lower95::numeric, 2) ORDER BY f.at),
+		'upper', pg_catalog.jsonb_agg(pg_catalog.round(f.upper95::numeric, 2) ORDER BY f.at)) END
+	FROM qpsscale.resource_groups g
+	CROSS JOIN LATERAL @extschema@.qpsscale_forecast(g.id,
+		LEAST(GREATEST(pg_catalog.ceil(pg_catalog.date_part('epoch', seen) / 3600), 2), 48)::integer) f
+	WHERE g.id = group_id AND g.target_qps IS NOT NULL
+		AND f.method = ANY (ARRAY['daily', 'weekly'])
+$$;
+COMMENT ON FUNCTION qpsscale.forecast_band(bigint, interval) IS
+	'the forecast of a group for a chart: mean and the bounds that hold in 95 of 100 cases, at the middle of each hour; NULL: none';
+
 CREATE FUNCTION qpsscale.http_group(request jsonb)
 RETURNS jsonb
 LANGUAGE plpgsql STABLE
@@ -6309,7 +6423,8 @@ BEGIN
 		'since', since,
 		'until', until,
 		'series', qpsscale.series(the_group, since, until, 600),
-		'forecast', NULL,
+		'forecast', CASE WHEN until >= pg_catalog.clock_timestamp() - interval '1 minute'
+			THEN qpsscale.forecast_band(the_group, until - since) END,
 		'timeline', qpsscale.timeline(the_group, since, until));
 END
 $$;
@@ -6661,6 +6776,7 @@ FROM (VALUES
 	('FUNCTION qpsscale.samples_of(bigint, timestamptz, timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.samples_of(bigint, timestamptz, timestamptz)', 'worker', 'EXECUTE'),
 	('FUNCTION qpsscale.forecasts_of(bigint, timestamptz, timestamptz)', 'reader', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_forecast(bigint, integer)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.with_overrides(qpsscale.resource_groups, jsonb)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.default_policy()', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.existing_group(bigint)', 'reader', 'EXECUTE'),
@@ -6792,6 +6908,7 @@ FROM (VALUES
 	('FUNCTION qpsscale.group_card(qpsscale.resource_groups, text)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.http_groups(jsonb)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.timeline(bigint, timestamptz, timestamptz)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.forecast_band(bigint, interval)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.http_group(jsonb)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.http_why(jsonb)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.http_what_if(jsonb)', 'operator', 'EXECUTE'),

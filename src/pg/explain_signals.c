@@ -49,6 +49,24 @@ qpsscale_signal_source_name(const QpsscaleGroup *group, int i)
 	return psprintf("cloud (%s)", group->provider_name);
 }
 
+/*
+ * What is foreseen is what all signals together ask for: each is told as much
+ * above its value as that is above what they ask for now.
+ */
+static void
+explain_predicted(StringInfo out, const QpsscaleGroup *group,
+				  const QsSignal *signal)
+{
+	const QsPredicted *told = group->history.predicted;
+
+	if (told == NULL || !told->steers || told->trust != QS_TRUST_FULL ||
+		group->policy.target_qps > 0 || signal->role == QS_ROLE_VETO ||
+		!(told->newest > 0) || !isfinite(signal->reading.value))
+		return;
+	qpsscale_json_double(out, "predicted", signal->reading.value *
+						 fmax(told->upper_grow / told->newest, 0));
+}
+
 static void
 explain_signal(StringInfo out, const QpsscaleGroup *group, int i)
 {
@@ -74,6 +92,7 @@ explain_signal(StringInfo out, const QpsscaleGroup *group, int i)
 			qpsscale_json_int(out, "pods", reading->n_pods);
 		if (reading->n_pods <= 0 || isfinite(reading->value))
 			qpsscale_json_double(out, "value", reading->value);
+		explain_predicted(out, group, signal);
 		qpsscale_json_unix_us(out, "at", reading->at_us);
 	}
 	if (since != QS_NEVER)
