@@ -51,6 +51,28 @@ FROM qpsscale_estimate_cost() WHERE component = 'instances';
 SELECT quantity, price, amount, currency, note
 FROM qpsscale_estimate_cost(2, 3) WHERE component = 'instances';
 
+-- what was spent: two hours of four instances, a gap, an hour of two; the price
+-- changes after the first hour, and the maximum is ten
+UPDATE qpsscale.state SET latest_max = 10 WHERE resource_group_id = 5;
+DELETE FROM qpsscale.prices WHERE instance_type = 'g9';
+UPDATE qpsscale.resource_groups SET instance_type = 'g9' WHERE id = 5;
+INSERT INTO qpsscale.prices (provider, region, instance_type, price_per_hour, currency, valid_from)
+	VALUES ('byteplus', 'r2', 'g9', 0.10, 'USD', '2027-01-01 00:00+00'),
+	('byteplus', 'r2', 'g9', 0.20, 'USD', '2027-01-15 01:00+00');
+INSERT INTO qpsscale.samples (at, chunk, load, in_service, desired)
+SELECT '2027-01-15 00:00+00'::timestamptz + m * interval '1 minute', 0, '{}', '{}',
+	array_fill(NULL::integer, ARRAY[5]) || CASE WHEN m < 120 THEN 4 ELSE 2 END
+FROM generate_series(0, 239) m WHERE m NOT BETWEEN 120 AND 179;
+SELECT instance_hours, known_hours, unknown_hours, cost, cost_at_maximum, savings, currency, reason_unpriced
+FROM qpsscale_spent(5, '2027-01-15 00:00+00', '2027-01-15 04:00+00');
+SELECT cost, unknown_hours, currency, reason_unpriced
+FROM qpsscale_spent(5, '2027-01-16 00:00+00', '2027-01-16 04:00+00');
+UPDATE qpsscale.prices SET currency = 'EUR' WHERE instance_type = 'g9' AND price_per_hour = 0.20;
+SELECT instance_hours, cost, savings, currency, reason_unpriced
+FROM qpsscale_spent(5, '2027-01-15 00:00+00', '2027-01-15 04:00+00');
+SELECT * FROM qpsscale_spent(5, '2027-01-15 00:00+00', '2027-01-14 04:00+00');
+SELECT * FROM qpsscale_spent(4711);
+
 -- what is refused
 INSERT INTO qpsscale.prices (provider, instance_type, price_per_hour, currency)
 	VALUES ('byteplus', 'g3', -1, 'USD');

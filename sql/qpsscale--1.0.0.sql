@@ -547,6 +547,7 @@ CREATE TABLE qpsscale.decisions (
 	observed_at timestamptz NOT NULL,
 	policy_version bigint NOT NULL,
 	estimated_hourly_cost numeric CHECK (estimated_hourly_cost >= 0),
+	hourly_cost_change numeric,
 	currency text,
 	executed boolean NOT NULL DEFAULT false,
 	executed_at timestamptz,
@@ -579,6 +580,7 @@ COMMENT ON COLUMN qpsscale.decisions.use_prediction IS 'a forecast was asked for
 COMMENT ON COLUMN qpsscale.decisions.overrides IS 'what was assumed instead of the policy and the load; such a decision cannot be executed';
 COMMENT ON COLUMN qpsscale.decisions.observed_at IS 'when the evaluation was whose observation it used';
 COMMENT ON COLUMN qpsscale.decisions.policy_version IS 'version of the policy; if that has changed it is not executed';
+COMMENT ON COLUMN qpsscale.decisions.hourly_cost_change IS 'what it adds to the cost of an hour, or saves of it; NULL = not known';
 COMMENT ON COLUMN qpsscale.decisions.estimated_hourly_cost IS 'what desired_instances cost an hour; NULL = no price is known';
 COMMENT ON COLUMN qpsscale.decisions.currency IS 'of that cost';
 COMMENT ON COLUMN qpsscale.decisions.executed IS 'it was carried out';
@@ -3486,6 +3488,107 @@ COMMENT ON FUNCTION qpsscale.instance_cost(bigint, integer, timestamptz) IS
 	'what a number of instances of a group costs an hour, a day and a month of 730 hours; NULL, and why, where it has no price';
 
 /*
+ * From the samples of desired: each counts until the next, for five minutes at
+ * most.  Longer gaps are hours of which nothing is known, never of 0.  The price
+ * is that of its time; savings are against the maximum of now, all the time.
+ */
+CREATE FUNCTION @extschema@.qpsscale_spent(
+	group_id bigint,
+	INOUT since timestamptz DEFAULT NULL, INOUT until timestamptz DEFAULT NULL,
+	OUT instance_hours numeric, OUT known_hours numeric,
+	OUT unknown_hours numeric, OUT cost numeric,
+	OUT cost_at_maximum numeric, OUT savings numeric, OUT currency text,
+	OUT reason_unpriced text)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	the_group CONSTANT qpsscale.resource_groups := qpsscale.existing_group(group_id);
+	longest CONSTANT interval := '5 minutes';
+	highest integer;
+	part record;
+BEGIN
+	since := COALESCE(since,
+		pg_catalog.date_trunc('month', pg_catalog.now(), 'UTC'));
+	until := COALESCE(until, pg_catalog.now());
+	IF since >= until OR NOT pg_catalog.isfinite(since)
+		OR NOT pg_catalog.isfinite(until) THEN
+		RAISE EXCEPTION 'since must be before until'
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'Without them the present month, in UTC, is told.';
+	END IF;
+	SELECT LEAST(s.latest_max, the_group.max_instances) INTO highest
+	FROM qpsscale.state s WHERE s.resource_group_id = group_id;
+	instance_hours := 0;
+	known_hours := 0;
+	cost := 0;
+	cost_at_maximum := 0;
+	FOR part IN
+		WITH moment AS (
+			SELECT s.at, s.desired,
+				pg_catalog.lead(s.at, 1, until) OVER (ORDER BY s.at) AS next_at
+			FROM qpsscale.samples_of(group_id, since, until) s
+			WHERE s.desired IS NOT NULL
+		), change AS (
+			SELECT since AS at
+			UNION
+			SELECT c.at
+			FROM qpsscale.prices p,
+				pg_catalog.unnest(ARRAY[p.valid_from, p.valid_until]) AS c (at)
+			WHERE p.provider = the_group.provider
+				AND p.instance_type = the_group.instance_type
+				AND c.at > since AND c.at < until
+		), period AS (
+			SELECT c.at AS from_at,
+				pg_catalog.lead(c.at, 1, until) OVER (ORDER BY c.at) AS to_at,
+				price.price, price.currency, price.unpriced
+			FROM change c
+			CROSS JOIN LATERAL qpsscale.instance_price(the_group, c.at) price
+		)
+		SELECT p.price, p.currency, p.unpriced,
+			pg_catalog.sum(h.hours) AS hours,
+			pg_catalog.sum(h.hours * m.desired) AS instance_hours
+		FROM period p
+		JOIN moment m ON m.at >= p.from_at AND m.at < p.to_at
+		CROSS JOIN LATERAL (
+			SELECT CASE WHEN m.next_at - m.at <= longest
+				THEN EXTRACT(epoch FROM m.next_at - m.at) / 3600 ELSE 0 END) AS h (hours)
+		GROUP BY p.price, p.currency, p.unpriced
+	LOOP
+		known_hours := known_hours + part.hours;
+		instance_hours := instance_hours + part.instance_hours;
+		IF part.price IS NULL THEN
+			reason_unpriced := part.unpriced;
+		ELSIF currency <> part.currency THEN
+			reason_unpriced := pg_catalog.format('prices of that time are in %s and %s',
+				currency, part.currency);
+		ELSE
+			currency := part.currency;
+			cost := cost + part.price * part.instance_hours;
+			cost_at_maximum := cost_at_maximum + part.price * part.hours * highest;
+		END IF;
+	END LOOP;
+	unknown_hours := pg_catalog.round(
+		EXTRACT(epoch FROM (until - since)) / 3600 - known_hours, 2);
+	IF known_hours = 0 THEN
+		reason_unpriced := 'nothing is known of that time';
+	END IF;
+	known_hours := pg_catalog.round(known_hours, 2);
+	instance_hours := pg_catalog.round(instance_hours, 2);
+	IF reason_unpriced IS NOT NULL THEN
+		cost := NULL;
+		cost_at_maximum := NULL;
+		currency := NULL;
+	END IF;
+	cost := pg_catalog.round(cost, 4);
+	cost_at_maximum := pg_catalog.round(cost_at_maximum, 4);
+	savings := cost_at_maximum - cost;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.qpsscale_spent(bigint, timestamptz, timestamptz) IS
+	'what a group has cost since the month began, or in another time, from its recorded size, and what it saved against its maximum; hours of which nothing is known are told beside it';
+
+/*
  * A month has 730 hours.  What is asked for together is paid once: groups of
  * one owner, account and region that share a load balancer share its metric.
  * The price of metrics is CloudWatch's, as in QsProvider.metric_price_usd;
@@ -5646,6 +5749,7 @@ BEGIN
 		'target_instances', d.desired_instances,
 		'reason', qpsscale.decision_reason(d),
 		'estimated_cost', d.estimated_hourly_cost,
+		'cost_change', d.hourly_cost_change,
 		'confidence', COALESCE(d.confidence, 0.5),
 		'created_at', d.decided_at,
 		'executed', d.executed,
@@ -6425,6 +6529,8 @@ BEGIN
 		'series', qpsscale.series(the_group, since, until, 600),
 		'forecast', CASE WHEN until >= pg_catalog.clock_timestamp() - interval '1 minute'
 			THEN qpsscale.forecast_band(the_group, until - since) END,
+		'spent', (SELECT pg_catalog.to_jsonb(s)
+				  FROM @extschema@.qpsscale_spent(the_group) s),
 		'timeline', qpsscale.timeline(the_group, since, until));
 END
 $$;
@@ -6487,6 +6593,7 @@ BEGIN
 		'reason', d.reason,
 		'summary', d.explanation ->> 'summary',
 		'hourly_cost', d.estimated_hourly_cost,
+		'hourly_cost_change', d.hourly_cost_change,
 		'currency', d.currency,
 		'observed_at', d.observed_at,
 		'overrides', overrides,
@@ -6777,6 +6884,7 @@ FROM (VALUES
 	('FUNCTION qpsscale.samples_of(bigint, timestamptz, timestamptz)', 'worker', 'EXECUTE'),
 	('FUNCTION qpsscale.forecasts_of(bigint, timestamptz, timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_forecast(bigint, integer)', 'reader', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_spent(bigint, timestamptz, timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.with_overrides(qpsscale.resource_groups, jsonb)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.default_policy()', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.existing_group(bigint)', 'reader', 'EXECUTE'),

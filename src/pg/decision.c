@@ -60,10 +60,11 @@ static const char insert_sql[] =
 "INSERT INTO qpsscale.decisions AS d (resource_group_id, decided_at,"
 "  decided_by, expires_at, action, current_instances, desired_instances,"
 "  reason, explanation, confidence, use_prediction, overrides, observed_at,"
-"  policy_version, estimated_hourly_cost, currency)"
+"  policy_version, estimated_hourly_cost, hourly_cost_change, currency)"
 " SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $14, $10, $11, $12, $13,"
-"  c.hourly, c.currency"
-" FROM qpsscale.instance_cost($1, $7, $2) AS c"
+"  c.hourly, c.hourly - b.hourly, c.currency"
+" FROM qpsscale.instance_cost($1, $7, $2) AS c,"
+"  qpsscale.instance_cost($1, $6, $2) AS b"
 " RETURNING d.*";
 
 static void

@@ -140,7 +140,7 @@ export class Group
 
 	show()
 	{
-		const { group } = this.answer;
+		const { group, spent } = this.answer;
 
 		document.title = `${group.name} – qpsscale`;
 		fill(this.head, h("div", { class: "title" },
@@ -177,7 +177,12 @@ export class Group
 				: change(group.last_change.from, group.last_change.to),
 			group.last_change === null ? "" : ago(group.last_change.at)],
 			["Cost an hour", money(group.hourly_cost, group.currency),
-				group.unpriced ? h("span", { title: group.unpriced }, "no price") : ""]]
+				group.unpriced ? h("span", { title: group.unpriced }, "no price") : ""],
+			["This month", money(spent.cost, spent.currency),
+				h("span", { title: spent.reason_unpriced ??
+					`${number(spent.unknown_hours, 1)} hours of it are not known` },
+				spent.savings === null ? ""
+					: `${money(spent.savings, spent.currency)} less than the maximum`)]]
 			.map(([word, value, more]) => h("div", {}, h("dt", {}, word),
 				h("dd", {}, value, h("small", {}, more)))));
 		this.charts();
