@@ -122,6 +122,7 @@ typedef enum QsReason
 	QS_REASON_PREDICTED_SCALE_UP,	/* predicted_scale_up */
 	QS_REASON_PREDICTED_TO_RISE,	/* predicted_to_rise: would shrink */
 	QS_REASON_OUTAGE_SUSPECTED, /* outage_suspected: would shrink */
+	QS_REASON_HOURLY_LIMIT,		/* hourly_limit: set by the store */
 	QS_REASON_COUNT				/* not a reason */
 } QsReason;
 

@@ -315,6 +315,13 @@ static const ReasonText reasons[QS_REASON_COUNT] = {
 		" not reach it and return all at once; look whether they can. The"
 		" group shrinks if that lasts for four hours."
 	},
+	[QS_REASON_HOURLY_LIMIT] = {
+		"hourly_limit",
+		"The group, or all groups together, have changed as much within an"
+		" hour as they may; wait until blocked_until, or raise"
+		" max_actions_per_hour or max_instances_per_hour of the group or the"
+		" settings of the same names."
+	},
 	[QS_REASON_APPROVAL_REQUIRED] = {
 		"approval_required",
 		"The action was decided and waits for a person: call qpsscale_execute"

@@ -201,6 +201,7 @@ typedef struct QpsscaleGroup
 	bool		enabled;
 	bool		row_dry_run;
 	int			activity_deadline_s;
+	bool		has_hourly_limit;
 	QsPolicy	policy;
 	double		target_cpu;		/* per cent; 0 = no such signal */
 	double		target_memory;

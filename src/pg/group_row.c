@@ -78,6 +78,7 @@ read_policy(Row *row, QpsscaleGroup *group)
 	policy->on_foreign_change = foreign_policy(next_text(row));
 	policy->require_approval = next_bool(row);
 	read_prediction(row, &group->prediction);
+	group->has_hourly_limit = next_bool(row);
 	read_budget(row, &policy->budget);
 	policy->ceiling = QS_NO_LIMIT;
 }

@@ -30,6 +30,7 @@
 	"  g.scale_down_window_seconds, g.max_load_age_seconds," \
 	"  g.on_foreign_change, g.require_approval," \
 	"  g.prediction_mode, g.target_violation, g.boot_seconds," \
+	"  g.max_actions_per_hour > 0 OR g.max_instances_per_hour > 0," \
 	"  CASE WHEN g.max_hourly_cost IS NOT NULL" \
 	"  THEN qpsscale.affordable(g) END," \
 	"  g.scale_up_rates, g.scale_up_rates_select," \

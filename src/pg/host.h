@@ -69,6 +69,8 @@ typedef struct QpsscaleSettings
 	int			sample_retention_s; /* likewise, of samples */
 	int			prediction_memory_kb;	/* for predictors, of a worker */
 	int			max_instances;	/* hard ceiling for any group, 0 = none */
+	int			max_actions_per_hour;	/* of all groups, 0 = none */
+	int			max_instances_per_hour; /* likewise, added by them */
 	char	   *allowed_hosts;
 	char	   *secrets_dir;
 	char	   *ca_file;

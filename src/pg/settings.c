@@ -21,6 +21,8 @@
  *	sample_retention	35 d		0 (for ever) ..	-
  *	prediction_memory	256 MB		0 (none) .. 1 TB	-
  *	max_instances		0 (none)	0 .. 1000000	-
+ *	max_actions_per_hour	0 (none)	0 .. 1000000	-
+ *	max_instances_per_hour	0 (none)	0 .. 1000000	-
  *	allowed_hosts		''			list of hosts	-	(superuser)
  *	secrets_dir			''			absolute path	-	(superuser)
  *	ca_file				''			absolute path	-	(superuser)
@@ -407,6 +409,16 @@ define_behaviour(void)
 				  "Region of groups for which neither row nor account names one.",
 				  "The default is the environment variable REGION of the "
 				  "server process.");
+	define_int("qpsscale.max_actions_per_hour", &s->max_actions_per_hour, 0,
+			   0, 1000000, 0,
+			   "How many actions all groups of a database may take in an hour.",
+			   "Groups grow to their lower limits all the same. Zero is no "
+			   "limit.");
+	define_int("qpsscale.max_instances_per_hour", &s->max_instances_per_hour,
+			   0, 0, 1000000, 0,
+			   "How many instances all groups of a database may add in an hour.",
+			   "Groups grow to their lower limits all the same. Zero is no "
+			   "limit.");
 	define_int("qpsscale.retention", &s->retention_s, 90 * 24 * 60 * 60, 0,
 			   INT_MAX, GUC_UNIT_S,
 			   "How long evaluations, activities and errors are kept.",

@@ -28,6 +28,9 @@ extern QpsscaleGroup *qpsscale_store_find(StoreBatch *batch, int64 id);
 extern int64 qpsscale_store_result(uint64 row, int column, bool *null);
 extern bool qpsscale_store_flag(uint64 row, int column);	/* null is false */
 
+/* store_hourly.c: after the claim, before the intents. */
+extern void qpsscale_store_hourly(StoreBatch *batch);
+
 /* Will the group's decision become an intent? */
 extern bool qpsscale_store_will_act(const QpsscaleGroup *group);
 

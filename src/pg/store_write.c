@@ -123,6 +123,7 @@ intend_substep(void *argument)
 	qpsscale_store_claim(batch);
 	qpsscale_store_resolved(batch);
 	qpsscale_store_budgets(batch);
+	qpsscale_store_hourly(batch);
 	qpsscale_store_activities(batch);
 	qpsscale_store_repeated(batch);
 	qpsscale_store_changed(batch);
