@@ -165,6 +165,68 @@ prediction_steers_only_if_it_may(void **state)
 	assert_true(ahead[1] >= 4);
 }
 
+/*
+ * Ten days of a load as of an exchange point, then two hours in which nobody
+ * gets through, and then all come at once and try again: the share of requests
+ * that are lost in the hour after it.
+ */
+static double
+lost_after_an_outage(bool steers)
+{
+	const QsPredictionPlan predicted = {300, 300};
+	QsReplay	replay = calm_replay();
+	QsBacktestPlan plan = minutes(10 * 288 + 24 + 12);
+	QsArena    *arena = qs_arena_new((size_t) 16 * 1024 * 1024);
+	QsBacktest	result;
+	QsError		error;
+	int			outage = 10 * 288;
+	double		asked = 0;
+	double		lost = 0;
+	void	   *block = malloc(qs_prediction_bytes(&predicted));
+
+	assert_true(arena != NULL && block != NULL);
+	for (int i = 0; i < plan.count; i++)
+	{
+		/* it is noon when it breaks */
+		double		day = 2 * M_PI * (i + 144) / 288;
+
+		loads[i] = 150 - 100 * cos(day) + 2 * ((i * 7919 % 11) - 5);
+		if (i >= outage)
+			loads[i] *= i < outage + 24 ? 0.02 : 1.4;
+	}
+	plan.tick_seconds = 300;
+	plan.boot_ticks = 1;
+	replay.policy.suspicious_drop_guard = false;
+	replay.policy.scale_down_window_us = 300 * US;
+	if (steers)
+		replay.prediction = qs_prediction_begin(block, &predicted,
+												replay.begin_us + 1, 0.01);
+	replay.steers = steers;
+	assert_true(qs_backtest(&plan, qs_replay_wants, &replay, 5, arena, NULL,
+							&result, &error));
+	for (int i = outage + 24; i < plan.count; i++)
+	{
+		asked += loads[i];
+		lost += fmax(loads[i] - result.ready[i] * plan.per_instance, 0);
+	}
+	qs_arena_free(arena);
+	free(block);
+	return 100 * lost / asked;
+}
+
+static void
+an_outage_does_not_cost_the_hour_after_it(void **state)
+{
+	double		without = lost_after_an_outage(false);
+	double		with = lost_after_an_outage(true);
+
+	(void) state;
+	print_message("lost: %.1f %% without, %.1f %% with prediction\n", without,
+				  with);
+	assert_true(without > 10);
+	assert_true(with <= 2.7);
+}
+
 static void
 an_action_that_is_not_carried_out_starts_no_cooldown(void **state)
 {
@@ -192,6 +254,7 @@ main(void)
 		cmocka_unit_test(cooldowns_and_windows_hold_as_live),
 		cmocka_unit_test(a_gap_changes_nothing),
 		cmocka_unit_test(prediction_steers_only_if_it_may),
+		cmocka_unit_test(an_outage_does_not_cost_the_hour_after_it),
 		cmocka_unit_test(an_action_that_is_not_carried_out_starts_no_cooldown),
 	};
 
