@@ -17,6 +17,7 @@ BEGIN
 }
 
 use IO::Select;
+use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use QpsscaleFakes;
@@ -129,6 +130,20 @@ answers_are(body("$largest "), '413', 'one byte more');
 my $flood = client();
 syswrite($flood, "${post}Content-Length: 104857600\r\n\r\n");
 is(statuses(answer_of($flood)), '413', '100 MB are refused before they come');
+my $sent = 0;
+{
+	local $SIG{PIPE} = 'IGNORE';
+	$flood = client();
+	syswrite($flood, "${post}Content-Length: 104857600\r\n\r\n");
+	my $some = 'x' x 65536;
+	for (my $n = 1; $n && $sent < 104857600;)
+	{
+		$n = IO::Select->new($flood)->can_write(5) ? syswrite($flood, $some) : undef;
+		$sent += $n // 0;
+	}
+}
+cmp_ok($sent, '<', 104857600, 'who sends them all the same is hung up on');
+note("$sent bytes were taken off the client");
 my $headers = ask("GET /health HTTP/1.1\r\n${host}X: " . 'x' x 1_000_000 . "\r\n\r\n");
 unlike($headers, qr{^HTTP/1\.1 2}, '1 MB of headers');
 answers_are(body('[' x 30000 . ']' x 30000), '400', 'JSON of great depth');
@@ -217,6 +232,18 @@ foreach my $client (values %slow)
 	$client->{socket} = client();
 	syswrite($client->{socket}, $client->{first}) if length $client->{first};
 }
+
+# and slowhttptest: slow headers, slow bodies, slow readers, 300 of each
+my %attack = (
+	headers => [ '-H', '-t', 'GET' ],
+	bodies => [ '-B', '-t', 'POST', '-s', '60000' ],
+	readers => [ '-X', '-w', '10', '-y', '20', '-n', '5', '-z', '32' ]);
+my %attacked = map { $_ => '' } keys %attack;
+my @attackers = map {
+	IPC::Run::start([ 'slowhttptest', @{ $attack{$_} }, '-c', '300', '-r', '300', '-i', '2',
+			'-l', '12', '-p', '3', '-u', "http://127.0.0.1:$port/openapi.json" ],
+		'<', \undef, '>&', \$attacked{$_})
+} sort keys %attack;
 while ((grep { !defined $_->{ended} } values %slow) && time() < $began + 40)
 {
 	foreach my $client (grep { !defined $_->{ended} } values %slow)
@@ -235,6 +262,11 @@ while ((grep { !defined $_->{ended} } values %slow) && time() < $began + 40)
 cmp_ok($slow{$_}{ended} // 99, '<', $slow{$_}{limit}, "$_: the server hangs up")
   foreach sort keys %slow;
 is($unhealthy, 0, 'and says how it is');
+$_->finish foreach @attackers;
+s/\e\[[0-9;]*[A-Za-z]//g foreach values %attacked;	# colours
+like($attacked{$_}, qr/service available:\s+YES/, "slow $_: the service stays available")
+  foreach sort keys %attacked;
+unlike($attacked{$_}, qr/service available:\s+NO/, "slow $_: all the time") foreach sort keys %attacked;
 
 my @sorted = sort { $a <=> $b } @health_ms;
 cmp_ok($sorted[ @sorted / 2 ], '<', 100, 'in less than 100 ms (median)');
