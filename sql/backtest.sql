@@ -88,9 +88,43 @@ UPDATE qpsscale.resource_groups SET target_violation = 0.0005 WHERE id = :web;
 SELECT setting, now, proposed <> now AS other, effect ~ '^all of these together: load above capacity' AS told
 FROM qpsscale_tune(:web, '2026-01-01', '2026-02-01') ORDER BY setting;
 SELECT version, prediction_mode FROM qpsscale.resource_groups WHERE id = :web;
+-- ... and for any load: ten times as much for every third hour of ten minutes each
+SELECT setting, now, proposed, effect ~ '^all of these together' AS told
+FROM qpsscale_tune((SELECT array_agg(CASE WHEN t / 10 % 3 = 0 THEN 500 ELSE 50 END ORDER BY t)::float8[]
+		FROM generate_series(0, 1439) t),
+	'{"target_qps": 50, "boot_seconds": 60, "prediction_mode": "off"}', warm_up => 0)
+ORDER BY setting;
+SELECT * FROM qpsscale_tune(ARRAY[10, 10]::float8[], '{"mode": "static", "up_threshold": 60, "down_threshold": 20}');
+
+-- what the page of a group asks: of each stretch the tightest tick
+INSERT INTO qpsscale.resource_groups (name, alb_id, asg_id, target_qps) VALUES ('page', 'alb', 'asg-2', 50) RETURNING id AS page \gset
+INSERT INTO qpsscale.samples (at, chunk, load, in_service, desired)
+SELECT date_trunc('minute', now()) - t * interval '1 minute', :page >> 5,
+	array_fill(NULL::real, ARRAY[(:page & 31)::integer]) || (CASE WHEN t % 10 = 0 THEN 900 ELSE 40 END)::real, '{}', '{}'
+FROM generate_series(1, 1000) t;
+SELECT r -> 'ticks' AS ticks, (SELECT string_agg(p ->> 'policy', ' ' ORDER BY n)
+		FROM jsonb_array_elements(r -> 'policies') WITH ORDINALITY AS e (p, n)) AS policies,
+	jsonb_array_length(r #> '{series,at}') AS points, r #> '{series,load}' @> '900' AS peaks_stay,
+	(SELECT count(*) FROM jsonb_array_elements(r #> '{series,lacking}') l WHERE l::numeric > 0) BETWEEN 95 AND 100 AS lacking
+FROM qpsscale.http_backtest('{"resource_id": "page", "overrides": {"prediction_mode": "off"}, "days": 1}') r;
+SELECT qpsscale.http_backtest('{"resource_id": "page", "days": 15}');
+SELECT qpsscale.http_backtest('{"resource_id": "page", "overrides": {"name": "x"}}');
 
 -- its own limits, and the cloud's, bound it
 SELECT max(desired) FROM qpsscale_backtest_ticks(:web, '{"max_instances": 4}', '2026-01-01', '2026-02-01');
 SELECT min(desired) FROM qpsscale_backtest_ticks(:web, '{"min_instances": 5}', '2026-01-01', '2026-02-01');
 
+-- who may read groups may play them
+CREATE ROLE regress_qpsscale_player;
+SELECT qpsscale_grant('regress_qpsscale_player', 'reader');
+SET ROLE regress_qpsscale_player;
+SELECT count(*) FROM qpsscale_backtest(:web, since => '2026-01-01', until => '2026-02-01');
+SELECT count(*) FROM qpsscale_backtest(ARRAY[10, 20]::float8[], '{"target_qps": 10}');
+SELECT count(*) FROM qpsscale_backtest_ticks(:web, since => '2026-01-10', until => '2026-01-10 00:10');
+SELECT jsonb_typeof(qpsscale_backtest_report(:web, since => '2026-01-10', until => '2026-01-10 00:10'));
+SELECT count(*) >= 0 AS tuned FROM qpsscale_tune(:web, '2026-01-10', '2026-01-10 00:10');
+RESET ROLE;
+SELECT qpsscale_revoke('regress_qpsscale_player');
+
 DROP EXTENSION qpsscale;
+DROP ROLE regress_qpsscale_player;

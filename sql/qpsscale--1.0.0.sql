@@ -4854,21 +4854,17 @@ COMMENT ON FUNCTION @extschema@.qpsscale_backtest_report(bigint, jsonb, timestam
  * cooldowns.  What keeps the violation target at the lowest cost is proposed;
  * where nothing does, what violates least.
  */
-CREATE FUNCTION @extschema@.qpsscale_tune(
-	group_id bigint, since timestamptz DEFAULT NULL,
-	until timestamptz DEFAULT NULL,
-	capacity_qps double precision DEFAULT NULL,
-	step interval DEFAULT '1 minute')
+CREATE FUNCTION qpsscale.tuned(
+	policy qpsscale.resource_groups, load double precision[],
+	started_at timestamptz, step_seconds integer, boot_seconds integer,
+	warm_up integer, at_least integer, at_most integer,
+	capacity_qps double precision)
 RETURNS TABLE (setting text, now text, proposed text, effect text)
 LANGUAGE plpgsql STABLE ROWS 4
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	the_group qpsscale.resource_groups;
-	recorded record;
 	own record;
-	boot integer;
-	limits record;
 	as_it_is record;
 	best record;
 	candidate record;
@@ -4876,18 +4872,11 @@ DECLARE
 	kept boolean;
 	was_kept boolean;
 BEGIN
-	SELECT * INTO recorded
-	FROM qpsscale.recorded_load(group_id, since, until, step);
-	the_group := qpsscale.existing_group(group_id);
-	IF the_group.mode = 'static' THEN
-		RAISE EXCEPTION 'resource group % is of mode static, for which there is nothing to tune', group_id
+	IF policy.mode = 'static' THEN
+		RAISE EXCEPTION 'a policy of mode static has nothing to tune'
 			USING ERRCODE = 'object_not_in_prerequisite_state',
-				  HINT = 'qpsscale_backtest(id, ''{"mode": "dynamic"}'') shows what mode dynamic would do.';
+				  HINT = 'qpsscale_backtest() with "mode": "dynamic" among its overrides shows what mode dynamic would do.';
 	END IF;
-	boot := LEAST(COALESCE(qpsscale.measured_boot(group_id),
-						   the_group.boot_seconds), 3600);
-	SELECT s.latest_min AS lowest, s.latest_max AS highest INTO limits
-	FROM qpsscale.state s WHERE s.resource_group_id = group_id;
 	FOR candidate IN
 		SELECT 0 AS nr, '{}'::jsonb AS overrides
 		UNION ALL
@@ -4905,17 +4894,16 @@ BEGIN
 		SELECT p.violation_time, p.instance_hours, p.cost_ratio,
 			p.ups_per_day + p.downs_per_day AS actions
 		INTO played
-		FROM qpsscale.play(qpsscale.with_overrides(the_group, candidate.overrides),
-			recorded.load, recorded.started_at, recorded.step_seconds, boot,
-			recorded.warm_up, limits.lowest, limits.highest, capacity_qps,
-			ARRAY['policy']) p;
+		FROM qpsscale.play(qpsscale.with_overrides(policy, candidate.overrides),
+			load, started_at, step_seconds, boot_seconds, warm_up, at_least,
+			at_most, capacity_qps, ARRAY['policy']) p;
 		IF candidate.nr = 0 THEN
 			as_it_is := played;
 			best := played;
 			own := candidate;
 		ELSE
-			kept := played.violation_time <= the_group.target_violation * 100;
-			was_kept := best.violation_time <= the_group.target_violation * 100;
+			kept := played.violation_time <= policy.target_violation * 100;
+			was_kept := best.violation_time <= policy.target_violation * 100;
 			CONTINUE WHEN was_kept AND NOT kept;
 			CONTINUE WHEN kept AND was_kept
 				AND played.instance_hours >= best.instance_hours * 0.995;
@@ -4926,7 +4914,7 @@ BEGIN
 		END IF;
 	END LOOP;
 	RETURN QUERY
-		SELECT o.key, pg_catalog.to_jsonb(the_group) ->> o.key, o.value,
+		SELECT o.key, pg_catalog.to_jsonb(policy) ->> o.key, o.value,
 			pg_catalog.format('all of these together: load above capacity %s %% of the time instead of %s %%, %s instance hours instead of %s, %s actions a day instead of %s',
 				pg_catalog.round(best.violation_time::numeric, 2),
 				pg_catalog.round(as_it_is.violation_time::numeric, 2),
@@ -4935,12 +4923,53 @@ BEGIN
 				pg_catalog.round(best.actions::numeric, 1),
 				pg_catalog.round(as_it_is.actions::numeric, 1))
 		FROM pg_catalog.jsonb_each_text(own.overrides) o
-		WHERE o.value IS DISTINCT FROM pg_catalog.to_jsonb(the_group) ->> o.key
+		WHERE o.value IS DISTINCT FROM pg_catalog.to_jsonb(policy) ->> o.key
 		ORDER BY o.key;
 END
 $$;
+COMMENT ON FUNCTION qpsscale.tuned(qpsscale.resource_groups, double precision[], timestamptz, integer, integer, integer, integer, integer, double precision) IS
+	'what qpsscale_tune() proposes';
+
+CREATE FUNCTION @extschema@.qpsscale_tune(
+	group_id bigint, since timestamptz DEFAULT NULL,
+	until timestamptz DEFAULT NULL,
+	capacity_qps double precision DEFAULT NULL,
+	step interval DEFAULT '1 minute')
+RETURNS TABLE (setting text, now text, proposed text, effect text)
+LANGUAGE sql STABLE ROWS 4
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT t.*
+	FROM qpsscale.recorded_load(group_id, since, until, step) r
+	CROSS JOIN qpsscale.existing_group(group_id) g
+	LEFT JOIN qpsscale.state s ON s.resource_group_id = g.id
+	CROSS JOIN LATERAL qpsscale.tuned(g, r.load, r.started_at, r.step_seconds,
+		LEAST(COALESCE(qpsscale.measured_boot(g.id), g.boot_seconds), 3600),
+		r.warm_up, s.latest_min, s.latest_max, capacity_qps) t;
+$$;
 COMMENT ON FUNCTION @extschema@.qpsscale_tune(bigint, timestamptz, timestamptz, double precision, interval) IS
 	'proposes policy values that would have kept target_violation at less cost, from backtests of the recorded load; applies none, and has no row where the present ones are as good';
+
+CREATE FUNCTION @extschema@.qpsscale_tune(
+	load double precision[], overrides jsonb,
+	started_at timestamptz DEFAULT '2001-01-01 00:00Z',
+	step interval DEFAULT '1 minute',
+	capacity_qps double precision DEFAULT NULL,
+	warm_up integer DEFAULT NULL)
+RETURNS TABLE (setting text, now text, proposed text, effect text)
+LANGUAGE sql STABLE ROWS 4
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT t.*
+	FROM qpsscale.with_overrides(qpsscale.default_policy(), overrides) g
+	CROSS JOIN LATERAL qpsscale.tuned(g, load, started_at,
+		pg_catalog.date_part('epoch', step)::integer, g.boot_seconds,
+		COALESCE(warm_up, LEAST(pg_catalog.cardinality(load) / 2,
+			(7 * 86400 / GREATEST(pg_catalog.date_part('epoch', step), 1))::integer)),
+		NULL, NULL, capacity_qps) t;
+$$;
+COMMENT ON FUNCTION @extschema@.qpsscale_tune(double precision[], jsonb, timestamptz, interval, double precision, integer) IS
+	'the same for any load and the policy that overrides make of the defaults';
 
 ------------------------------------------------------------------------------
 -- Views
@@ -6689,6 +6718,74 @@ $$;
 COMMENT ON FUNCTION qpsscale.http_what_if(jsonb) IS
 	'POST /groups/what-if {"resource_id", "overrides"}: what would be decided; leaves nothing behind';
 
+/*
+ * What was played, in at most so many points: of each stretch the tick whose
+ * load was nearest to the capacity, or farthest above it.
+ */
+CREATE FUNCTION qpsscale.backtest_series(group_id bigint, overrides jsonb,
+										 since timestamptz, points integer)
+RETURNS jsonb
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT pg_catalog.jsonb_build_object(
+		'at', pg_catalog.jsonb_agg(EXTRACT(epoch FROM w.at) ORDER BY w.at),
+		'load', pg_catalog.jsonb_agg(pg_catalog.round(w.load::numeric, 2) ORDER BY w.at),
+		'capacity', pg_catalog.jsonb_agg(pg_catalog.round(w.capacity::numeric, 2) ORDER BY w.at),
+		'lacking', pg_catalog.jsonb_agg(CASE WHEN w.violated
+			THEN pg_catalog.round((w.load - w.capacity)::numeric, 2) ELSE 0 END ORDER BY w.at))
+	FROM (
+		SELECT DISTINCT ON (p.stretch) p.*
+		FROM (
+			SELECT t.at, t.load, t.violated,
+				t.in_service * COALESCE(g.target_qps, 1) AS capacity,
+				(pg_catalog.row_number() OVER (ORDER BY t.at) - 1) * points
+					/ pg_catalog.count(*) OVER () AS stretch
+			FROM qpsscale.with_overrides(qpsscale.existing_group(group_id), overrides) g
+			CROSS JOIN @extschema@.qpsscale_backtest_ticks(group_id, overrides, since) t
+		) p
+		ORDER BY p.stretch, p.load - p.capacity DESC NULLS LAST
+	) w;
+$$;
+COMMENT ON FUNCTION qpsscale.backtest_series(bigint, jsonb, timestamptz, integer) IS
+	'load, capacity and what of it was lacking in a backtest, for a chart';
+
+CREATE FUNCTION qpsscale.http_backtest(request jsonb)
+RETURNS jsonb
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $$
+DECLARE
+	asked CONSTANT jsonb := qpsscale.requested_object(request);
+	the_group CONSTANT bigint := qpsscale.named_group(asked);
+	overrides CONSTANT jsonb := COALESCE(
+		NULLIF(asked -> 'overrides', 'null'), '{}');
+	days CONSTANT integer := qpsscale.requested_integer(asked, 'days', 14);
+	since timestamptz;
+	report jsonb;
+BEGIN
+	IF days < 1 OR days > 14 THEN
+		RAISE EXCEPTION '"days" must be 1 to 14'
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'qpsscale_backtest() plays longer times in SQL.';
+	END IF;
+	since := pg_catalog.now() - pg_catalog.make_interval(days => days);
+	report := @extschema@.qpsscale_backtest_report(the_group, overrides, since);
+	RETURN report || pg_catalog.jsonb_build_object(
+		'policies', (
+			SELECT pg_catalog.jsonb_agg(
+				pg_catalog.jsonb_build_object('policy', o.name) || (report -> 'policies' -> o.name)
+				ORDER BY o.place)
+			FROM pg_catalog.unnest(ARRAY['policy', 'reactive', 'predictive', 'first_original',
+				'hpa_v2', 'aws_target_tracking', 'knative_kpa', 'static_best', 'oracle'])
+				WITH ORDINALITY AS o (name, place)),
+		'series', qpsscale.backtest_series(the_group, overrides, since, 600));
+END
+$$;
+COMMENT ON FUNCTION qpsscale.http_backtest(jsonb) IS
+	'POST /groups/backtest {"resource_id", "overrides", "days"}: qpsscale_backtest_report() and its course; changes nothing';
+
 CREATE FUNCTION qpsscale.http_suspend(request jsonb)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
@@ -6985,6 +7082,10 @@ FROM (VALUES
 	('FUNCTION @extschema@.qpsscale_backtest_ticks(bigint, jsonb, timestamptz, timestamptz, double precision, interval)', 'reader', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_backtest_report(bigint, jsonb, timestamptz, timestamptz, double precision, interval)', 'reader', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_tune(bigint, timestamptz, timestamptz, double precision, interval)', 'reader', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_tune(double precision[], jsonb, timestamptz, interval, double precision, integer)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.tuned(qpsscale.resource_groups, double precision[], timestamptz, integer, integer, integer, integer, integer, double precision)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.backtest_series(bigint, jsonb, timestamptz, integer)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.http_backtest(jsonb)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.said_at(timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.say_activity(qpsscale.activities, timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.said_number(text)', 'reader', 'EXECUTE'),

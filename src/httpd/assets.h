@@ -20,6 +20,7 @@
 	ASSET(style, "/assets/style.css", "style.css", CSS) \
 	ASSET(api, "/assets/api.js", "api.js", SCRIPT) \
 	ASSET(app, "/assets/app.js", "app.js", SCRIPT) \
+	ASSET(backtest, "/assets/backtest.js", "backtest.js", SCRIPT) \
 	ASSET(chart, "/assets/chart.js", "chart.js", SCRIPT) \
 	ASSET(elements, "/assets/elements.js", "elements.js", SCRIPT) \
 	ASSET(group, "/assets/group.js", "group.js", SCRIPT) \

@@ -61,6 +61,8 @@ static const Route routes[] = {
 	READ("/groups", "http_groups", groups_parameters),
 	READ("/groups/one", "http_group", group_parameters),
 	READ("/groups/why", "http_why", why_parameters),
+	CALL("POST", "/groups/backtest", "http_backtest", true, json_type,
+		 no_parameters),
 	READ("/errors", "http_errors", list_parameters),
 	READ("/webhooks", "http_webhooks", list_parameters),
 	WRITE("/groups/what-if", "http_what_if"),

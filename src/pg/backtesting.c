@@ -85,7 +85,7 @@ typedef struct Play
 
 /* The composite is unnested, so that its fields have their names. */
 static const char policy_sql[] =
-"SELECT " QPSSCALE_GROUP_COLUMNS
+"SELECT " QPSSCALE_GROUP_COLUMNS ", false"
 " FROM unnest(ARRAY[$1]) g"
 " LEFT JOIN qpsscale.state s ON false"
 " LEFT JOIN qpsscale.activities a ON false";

@@ -50,7 +50,8 @@ typedef struct Wish
 
 /* The overridden row takes the place of the group's. */
 static const char group_sql[] =
-"SELECT " QPSSCALE_GROUP_COLUMNS ", s.latest_qps, qpsscale.is_armed()"
+"SELECT " QPSSCALE_GROUP_COLUMNS ","
+QPSSCALE_EVALUATOR_RUNS ", s.latest_qps, qpsscale.is_armed()"
 " FROM qpsscale.overridden($1, $2) g"
 " JOIN qpsscale.state s ON s.resource_group_id = g.id"
 " LEFT JOIN qpsscale.activities a ON " QPSSCALE_OPEN_ACTIVITY

@@ -14,7 +14,8 @@
 #include "pg/row_reader.h"
 
 /* Of g (resource_groups), s (state) and a (activities), in the order of
- * qpsscale_read_group(). */
+ * qpsscale_read_group(); after them comes whether a's evaluator still runs,
+ * QPSSCALE_EVALUATOR_RUNS, for which a reader has no right. */
 #define QPSSCALE_GROUP_COLUMNS \
 	"g.id, g.version, g.name, g.provider, g.account, g.owner::text," \
 	"  g.alb_id, g.asg_id, g.kind, g.region," \
@@ -53,7 +54,9 @@
 	"  s.confirmed_up, s.confirmed_down, s.confirmed_base, s.confirmed_at," \
 	"  a.id, a.status, a.desired_capacity, a.eval_capacity, a.eval_total," \
 	"  a.requested_at," \
-	"  a.accepted_at," \
+	"  a.accepted_at"
+
+#define QPSSCALE_EVALUATOR_RUNS \
 	"  CASE WHEN a.status = 'requested'" \
 	"    AND a.evaluator_pid <> pg_backend_pid()" \
 	"  THEN qpsscale.evaluator_runs(a.evaluator_pid, a.evaluator_started_at)" \

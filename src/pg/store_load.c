@@ -40,7 +40,7 @@ typedef struct LoadArguments
 } LoadArguments;
 
 static const char groups_sql[] =
-"SELECT " QPSSCALE_GROUP_COLUMNS
+"SELECT " QPSSCALE_GROUP_COLUMNS "," QPSSCALE_EVALUATOR_RUNS
 " FROM qpsscale.resource_groups g"
 " JOIN qpsscale.state s ON s.resource_group_id = g.id"
 " LEFT JOIN qpsscale.activities a ON " QPSSCALE_OPEN_ACTIVITY

@@ -233,6 +233,61 @@ const tests = {
 		await page.context().close();
 	},
 
+	async "backtest"()
+	{
+		const page = await newPage({ colorScheme: "light" });
+
+		await signIn(page, READER);
+		await page.click('.groups a:text-is("web")');
+		await page.waitForSelector(".steps");
+		const panel = page.locator("section[aria-label=Backtest]");
+
+		report(await panel.locator(".chart").count() === 0, "nothing is played unasked");
+		await panel.locator("[name=prediction_mode]").selectOption("off");
+		await panel.locator("[name=max_instances]").fill("7");
+		await panel.getByRole("button", { name: "Play", exact: true }).click();
+		await panel.locator("tbody tr").first().waitFor();
+		const rows = await panel.locator("table", { hasText: "this policy" })
+			.locator("tbody tr").evaluateAll(found => found.map(row =>
+				[...row.cells].map(cell => cell.textContent)));
+
+		is(rows.map(row => row[0]), ["this policy", "without prediction",
+			"with prediction", "first original's rule", "Kubernetes' HPA",
+			"AWS' target tracking", "Knative's autoscaler", "best fixed number",
+			"who knows the future"], "the recorded load is played by nine policies");
+		is(rows[0].slice(1), rows[1].slice(1), "this one with the values that were typed");
+		report(Number(rows[0][1]) > 20, "which do not suffice a third of the time", rows[0]);
+		is([rows[8][1], rows[8][4]], ["0", "1"], "who knows the future is the measure");
+		report(/Load above capacity [\d.]+ % of the time.*scored from/.test(
+			await panel.locator("[aria-live]").first().textContent()), "a sentence sums it up");
+		const drawn = await panel.locator(".chart").evaluate(element =>
+			element.u.data.map(line => Math.max(...line.filter(value => value !== null))));
+
+		/* two are there when the load comes, and carry 100 */
+		is([drawn[1], drawn[2], drawn[3]], [800, 350, 700],
+			"the chart has load, capacity and what of it was lacking");
+		await accessible(page, "backtest, light");
+		await picture(page, "backtest");
+
+		/* what was played stays when the page asks anew */
+		const fresh = await page.textContent("#fresh");
+		await page.waitForFunction(old =>
+			document.getElementById("fresh").textContent !== old, fresh);
+		is(await panel.locator("[name=max_instances]").inputValue(), "7",
+			"it stays when the page is updated");
+		report(await panel.locator(".chart").count() === 1, "with its chart");
+
+		await page.goto(url);
+		await page.click('.groups a:text-is("<img src=x onerror=alert(1)>")');
+		await page.waitForSelector("section[aria-label=Backtest]");
+		await panel.getByRole("button", { name: "Play", exact: true }).click();
+		await panel.locator(".notice.bad").waitFor();
+		report(/no load of resource group \d+ was recorded/.test(
+			await panel.locator(".notice.bad").textContent()),
+		"a group without a past is told to have none");
+		await page.context().close();
+	},
+
 	async "suspend and resume"()
 	{
 		const page = await newPage();

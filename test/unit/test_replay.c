@@ -246,6 +246,196 @@ an_action_that_is_not_carried_out_starts_no_cooldown(void **state)
 	assert_true(replay.history.last_scale_down_at == QS_NEVER);
 }
 
+/* ----------
+ * The same decisions, from decide() called by hand
+ * ----------
+ */
+#define STEPS	400
+#define BOOT	3
+
+/* What a group that is watched once a minute would be told. */
+typedef struct Watched
+{
+	QsHistory	history;
+	int			ready;
+	int			ordered[STEPS + BOOT];	/* by the minute that they serve from */
+} Watched;
+
+static int
+booting(const Watched *group, int minute)
+{
+	int			sum = 0;
+
+	for (int i = minute + 1; i <= minute + BOOT; i++)
+		sum += group->ordered[i];
+	return sum;
+}
+
+static void
+carry_out(Watched *group, int minute, int wanted)
+{
+	int			missing = wanted - group->ready - booting(group, minute);
+
+	if (missing > 0)
+		group->ordered[minute + BOOT] += missing;
+	/* the newest go first */
+	for (int i = minute + BOOT; i > minute && missing < 0; i--)
+	{
+		int			gone = group->ordered[i] < -missing ?
+			group->ordered[i] : -missing;
+
+		group->ordered[i] -= gone;
+		missing += gone;
+	}
+	if (missing < 0)
+		group->ready += missing;
+}
+
+static QsLoad
+newest_load(int minute, int64_t begin)
+{
+	int			i = minute > 0 ? minute - 1 : 0;
+	bool		known = !isnan(loads[i]);
+	QsLoad		load = {
+		.known = known,
+		.mean_qps = known ? loads[i] : 0,
+		.newest_qps = known ? loads[i] : 0,
+		.newest_end_us = known ? begin + minute * 60 * US : QS_NEVER,
+		.points = known,
+		.expected_points = 1
+	};
+
+	return load;
+}
+
+/* As the worker keeps it from one evaluation to the next. */
+static void
+remember(QsHistory *history, const QsDecision *decision, const QsLoad *load,
+		 int in_service, int64_t now)
+{
+	history->drop_seen_at = decision->drop_seen_at;
+	if (decision->drop_seen_at == QS_NEVER && decision->load_qps >= 0)
+	{
+		history->previous_qps = decision->load_qps;
+		history->previous_qps_at = load->newest_end_us;
+		history->previous_in_service = in_service;
+	}
+	history->n_recommendations = decision->n_recommendations;
+	memcpy(history->recommendations, decision->recommendations,
+		   sizeof(history->recommendations));
+	history->confirmations = decision->confirmations;
+	if (decision->action == QS_ACTION_NONE)
+		return;
+	history->last_action_at = now;
+	if (decision->action == QS_ACTION_SCALE_UP)
+		history->last_scale_up_at = now;
+	else
+		history->last_scale_down_at = now;
+}
+
+static QsPolicy
+demanding_policy(void)
+{
+	QsPolicy	policy = calm_replay().policy;
+
+	policy.scale_up_cooldown_us = 120 * US;
+	policy.scale_down_cooldown_us = 300 * US;
+	policy.general_cooldown_us = 60 * US;
+	policy.scale_down_window_us = 240 * US;
+	policy.suspicious_drop_guard = true;
+	policy.max_scale_up_per_action = 4;
+	policy.max_scale_down_percent = 30;
+	policy.scale_up_tolerance = 0.1;
+	policy.max_instances = 30;
+	return policy;
+}
+
+static QsHistory
+no_history(void)
+{
+	QsHistory	history = {
+		.previous_qps = -1, .previous_qps_at = QS_NEVER,
+		.previous_in_service = QS_UNKNOWN, .drop_seen_at = QS_NEVER,
+		.last_scale_up_at = QS_NEVER, .last_scale_down_at = QS_NEVER,
+		.last_action_at = QS_NEVER, .circuit_open_until = QS_NEVER,
+		.fulfilled_capacity = QS_UNKNOWN, .stock_out_probe_at = QS_NEVER,
+		.suspended_until = QS_NEVER, .held_instances = QS_UNKNOWN,
+		.held_until = QS_NEVER
+	};
+
+	history.confirmations.observed_at = QS_NEVER;
+	return history;
+}
+
+static void
+make_noisy_loads(void)
+{
+	uint32_t	seed = 4711;
+
+	for (int i = 0; i < STEPS; i++)
+	{
+		seed = seed * 1664525u + 1013904223u;
+		loads[i] = 90 + 80 * sin(i / 20.0) + (double) (seed >> 24) / 4;
+		if (i % 50 == 30)
+			loads[i] = 4;		/* a suspicious drop */
+		if (i % 61 >= 58)
+			loads[i] = NAN;
+	}
+}
+
+static void
+its_decisions_are_those_of_decide(void **state)
+{
+	static const QsCloudActivity quiet = {
+		.asked = true, .known = true, .last_scale_up_at = QS_NEVER,
+		.last_scale_down_at = QS_NEVER, .last_any_at = QS_NEVER,
+		.newest_at = QS_NEVER
+	};
+	QsReplay	replay = calm_replay();
+	QsBacktestPlan plan = minutes(STEPS);
+	Watched		group = {.history = no_history(), .ready = 1};
+	double		desired[STEPS];
+	int			seen[QS_REASON_COUNT] = {0};
+
+	(void) state;
+	make_noisy_loads();
+	replay.policy = demanding_policy();
+	plan.boot_ticks = BOOT;
+	plan.max = 30;
+	play(&replay, &plan, desired);
+	for (int minute = 0; minute < STEPS; minute++)
+	{
+		int64_t		now = replay.begin_us + minute * 60 * US;
+		QsLoad		load = newest_load(minute, replay.begin_us);
+		QsCapacity	capacity = {.known = true, .min = 1, .max = 30,
+		.active = true};
+		QsDecision	decision;
+
+		group.ready += group.ordered[minute];
+		capacity.in_service = group.ready;
+		capacity.desired = group.ready + booting(&group, minute);
+		capacity.total = capacity.desired;
+		group.history.activity_accepted = booting(&group, minute) > 0;
+		qs_decide(&replay.policy, &load, &capacity, &quiet, NULL, 0,
+				  &group.history, now, &decision);
+		remember(&group.history, &decision, &load, group.ready, now);
+		if (decision.action != QS_ACTION_NONE)
+			carry_out(&group, minute, decision.desired);
+		assert_int_equal(reasons[minute], decision.reason);
+		assert_int_equal((int) desired[minute],
+						 group.ready + booting(&group, minute));
+		seen[decision.reason]++;
+	}
+	/* ... in which much came to pass */
+	assert_true(seen[QS_REASON_DYNAMIC_SCALE_UP] > 0);
+	assert_true(seen[QS_REASON_DYNAMIC_SCALE_DOWN] +
+				seen[QS_REASON_DYNAMIC_LIMITED_SCALE_DOWN] > 0);
+	assert_true(seen[QS_REASON_COOLDOWN_SCALE_UP] > 0);
+	assert_true(seen[QS_REASON_STABILIZING] > 0);
+	assert_true(seen[QS_REASON_METRICS_UNAVAILABLE] > 0);
+	assert_true(seen[QS_REASON_SUSPICIOUS_DROP] > 0);
+}
+
 int
 main(void)
 {
@@ -255,6 +445,7 @@ main(void)
 		cmocka_unit_test(a_gap_changes_nothing),
 		cmocka_unit_test(prediction_steers_only_if_it_may),
 		cmocka_unit_test(an_outage_does_not_cost_the_hour_after_it),
+		cmocka_unit_test(its_decisions_are_those_of_decide),
 		cmocka_unit_test(an_action_that_is_not_carried_out_starts_no_cooldown),
 	};
 

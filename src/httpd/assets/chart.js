@@ -195,7 +195,8 @@ export class Chart
 			return `${this.title}: nothing was recorded in this period.`;
 		return `${this.title} in ${this.unit}, ${at.length} points from `
 			+ `${clock(at[0] * 1000)} to ${clock(at[at.length - 1] * 1000)}. `
-			+ "Arrow keys move the cursor, Enter explains the moment.";
+			+ "Arrow keys move the cursor"
+			+ (this.onmoment ? ", Enter explains the moment." : ".");
 	}
 
 	valueAt(line, i)

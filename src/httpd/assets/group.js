@@ -3,6 +3,7 @@
  * things an operator does to it.
  */
 import { get, post } from "./api.js";
+import { Backtest } from "./backtest.js";
 import { Chart } from "./chart.js";
 import { fill, h, table } from "./elements.js";
 import { Lane } from "./lane.js";
@@ -60,6 +61,7 @@ export class Group
 				{ title: "minimum", colour: "soft", key: "limit", dash: [2, 3], width: 1.5, step: true, digits: 0 },
 				{ title: "maximum", colour: "soft", key: "limit", dash: [2, 3], width: 1.5, step: true, digits: 0 }] });
 		this.lane = new Lane({ sync, onmoment });
+		this.backtest = new Backtest(id, error => this.page.fail(error));
 		this.head = h("div", {});
 		this.facts = h("dl", { class: "figures" });
 		this.notice = h("div", {});
@@ -80,7 +82,8 @@ export class Group
 				h("div", {}, this.whatIfPanel(), this.operatePanel())),
 			h("section", { class: "panel" }, h("div", { class: "panel-head" },
 				h("h2", {}, "Timeline"), h("label", { class: "check" }, this.all,
-					"with verdicts that asked for nothing")), this.list));
+					"with verdicts that asked for nothing")), this.list),
+			this.backtest.element);
 	}
 
 	rangeBar()
@@ -185,6 +188,7 @@ export class Group
 					: `${money(spent.savings, spent.currency)} less than the maximum`)]]
 			.map(([word, value, more]) => h("div", {}, h("dt", {}, word),
 				h("dd", {}, value, h("small", {}, more)))));
+		this.backtest.group = group;
 		this.charts();
 		this.showTimeline();
 		this.whatIfDefaults();
@@ -376,13 +380,15 @@ export class Group
 
 	restyle()
 	{
-		for (const part of [this.loadChart, this.countChart, this.lane])
+		for (const part of [this.loadChart, this.countChart, this.lane,
+			this.backtest])
 			part.restyle();
 	}
 
 	close()
 	{
-		for (const part of [this.loadChart, this.countChart, this.lane])
+		for (const part of [this.loadChart, this.countChart, this.lane,
+			this.backtest])
 			part.close();
 	}
 }
