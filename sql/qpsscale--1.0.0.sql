@@ -4443,6 +4443,70 @@ COMMENT ON FUNCTION qpsscale.samples_of(bigint, timestamptz, timestamptz) IS
 	'load and size of a group from since until before until, oldest first; a gap is a moment without a row, or NULL, and never 0';
 
 /*
+ * A point that a sample has already is left as it is.  The new version makes the
+ * worker learn anew, from all samples.
+ */
+CREATE FUNCTION qpsscale.remember(
+	group_id bigint, at timestamptz[], load double precision[])
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	stored bigint;
+BEGIN
+	IF pg_catalog.cardinality(at) <> pg_catalog.cardinality(load) THEN
+		RAISE EXCEPTION 'at and load must have as many elements'
+			USING ERRCODE = 'array_subscript_error',
+				  HINT = 'load[i] is the mean of the point that ended at at[i].';
+	ELSIF pg_catalog.cardinality(at) > 200000 THEN
+		RAISE EXCEPTION 'at most 200000 points are taken at once'
+			USING ERRCODE = 'program_limit_exceeded',
+				  HINT = 'Call it once for each month.';
+	ELSIF EXISTS (SELECT FROM pg_catalog.unnest(load) l
+				  WHERE l < 0 OR l >= 'Infinity' OR l > 1e15) THEN
+		RAISE EXCEPTION 'load must not have negative, infinite or absurd elements'
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'Leave out, or use NULL for, what is not known.';
+	ELSIF EXISTS (SELECT FROM pg_catalog.unnest(at) t
+				  WHERE t IS NULL OR NOT pg_catalog.isfinite(t)
+					OR t > pg_catalog.now()) THEN
+		RAISE EXCEPTION 'at must not have elements that are null, infinite or in the future'
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'load[i] is the mean of the point that ended at at[i].';
+	END IF;
+	INSERT INTO qpsscale.samples (at, chunk, load, in_service, desired)
+	SELECT u.at, group_id >> 5,
+		pg_catalog.array_fill(NULL::real, ARRAY[(group_id & 31)::integer]) || u.load::real,
+		'{}', '{}'
+	FROM ROWS FROM (pg_catalog.unnest(at), pg_catalog.unnest(load)) AS u (at, load)
+	WHERE u.load IS NOT NULL
+		AND NOT EXISTS (
+			SELECT FROM qpsscale.samples s
+			WHERE s.chunk = group_id >> 5 AND s.at = u.at
+				AND s.load[(group_id & 31)::integer + 1] IS NOT NULL);
+	GET DIAGNOSTICS stored = ROW_COUNT;
+	IF stored > 0 THEN
+		DELETE FROM qpsscale.predictors p WHERE p.resource_group_id = group_id;
+		UPDATE qpsscale.resource_groups g SET version = g.version + 1
+		WHERE g.id = group_id;
+	END IF;
+	RETURN stored;
+END
+$$;
+COMMENT ON FUNCTION qpsscale.remember(bigint, timestamptz[], double precision[]) IS
+	'what qpsscale_remember() does once the rights of its caller were looked at';
+
+CREATE FUNCTION @extschema@.qpsscale_remember(
+	group_id bigint, at timestamptz[], load double precision[])
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'qpsscale_remember'
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION @extschema@.qpsscale_remember(bigint, timestamptz[], double precision[]) IS
+	'load of a group from before it was evaluated, from a monitor that keeps it: what is to be foreseen is learned from it at once; returns how many points were new';
+
+/*
  * The truth of a forecast is the largest load of its window, known when that is
  * over.  loss is the pinball loss:
  * what the load exceeds costs by the quantile, what was provided in vain by the
@@ -6994,6 +7058,7 @@ FROM (VALUES
 	('TABLE qpsscale.counters', 'reader', 'SELECT'),
 	('TABLE qpsscale.metrics', 'reader', 'SELECT'),
 	('FUNCTION @extschema@.qpsscale_metrics()', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.remember(bigint, timestamptz[], double precision[])', 'nobody', ''),
 	('FUNCTION qpsscale.count_activities()', 'nobody', ''),
 	('FUNCTION qpsscale.count_evaluations()', 'nobody', ''),
 	('FUNCTION qpsscale.count_errors()', 'nobody', ''),
@@ -7116,6 +7181,7 @@ FROM (VALUES
 	('FUNCTION qpsscale.execution_result(uuid)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.execution_result(uuid)', 'worker', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_delete(bigint)', 'operator', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_remember(bigint, timestamptz[], double precision[])', 'operator', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_delete_signal(bigint, text)', 'operator', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_delete_schedule(bigint, text)', 'operator', 'EXECUTE'),
 	('FUNCTION @extschema@.qpsscale_arm(text[])', 'admin', 'EXECUTE'),

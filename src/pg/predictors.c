@@ -42,6 +42,7 @@
 typedef struct Kept
 {
 	int64		group_id;		/* key */
+	int64		version;		/* of its policy: another one is read anew */
 	QsPrediction *prediction;	/* NULL: cannot be learned of */
 	size_t		bytes;
 	TimestampTz read_at;
@@ -68,15 +69,6 @@ forget(Kept *kept)
 		pfree(kept->prediction);
 	taken -= kept->bytes;
 	hash_search(all, &kept->group_id, HASH_REMOVE, NULL);
-}
-
-void
-qpsscale_predictor_forget(int64 group_id)
-{
-	Kept	   *kept = find(group_id);
-
-	if (kept != NULL)
-		forget(kept);
 }
 
 static void
@@ -114,7 +106,8 @@ forget_gone(StoreSnapshot *snapshot)
 
 		kept = find(group->id);
 		if (kept != NULL)
-			kept->seen = group->prediction.mode != PREDICTION_OFF;
+			kept->seen = group->prediction.mode != PREDICTION_OFF &&
+				kept->version == group->version;
 	}
 	hash_seq_init(&scan, all);
 	while ((kept = hash_seq_search(&scan)) != NULL)
@@ -175,6 +168,7 @@ read_one(void *argument)
 	kept = hash_search(all, &group->id, HASH_ENTER, &found);
 	kept->prediction = stored.prediction;
 	kept->bytes = stored.prediction == NULL ? 0 : stored.bytes;
+	kept->version = group->version;
 	kept->read_at = now;
 	kept->was_demoted = stored.demoted;
 	kept->seen = false;

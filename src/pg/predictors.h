@@ -28,9 +28,6 @@ extern void qpsscale_predictors_store(QpsscaleGroup **groups, int n_groups);
 extern void qpsscale_predictors_committed(QpsscaleGroup **groups,
 										  int n_groups);
 
-/* Its samples have changed: it is learned anew in the next cycle. */
-extern void qpsscale_predictor_forget(int64 group_id);
-
 /* Load and size as they are learned and sampled. */
 extern double qpsscale_observed_load(const QpsscaleGroup *group);
 extern int	qpsscale_observed_in_service(const QpsscaleGroup *group);

@@ -31,6 +31,7 @@
 #include "pg/settings.h"
 
 PG_FUNCTION_INFO_V1(qpsscale_delete_group);
+PG_FUNCTION_INFO_V1(qpsscale_remember);
 PG_FUNCTION_INFO_V1(qpsscale_delete_schedule);
 PG_FUNCTION_INFO_V1(qpsscale_delete_signal);
 
@@ -209,6 +210,52 @@ qpsscale_delete_schedule(PG_FUNCTION_ARGS)
 				"WHERE s.resource_group_id OPERATOR(pg_catalog.=) $1 "
 				"AND s.name OPERATOR(pg_catalog.=) $2");
 	PG_RETURN_VOID();
+}
+
+/*
+ * qpsscale_remember(group_id bigint, at timestamptz[], load double precision[]):
+ * the caller's rights here, the rest in SQL, as the owner of the tables.
+ */
+Datum
+qpsscale_remember(PG_FUNCTION_ARGS)
+{
+	Oid			types[3] = {INT8OID, TIMESTAMPTZARRAYOID, FLOAT8ARRAYOID};
+	Datum		values[3];
+	Oid			caller;
+	int			context;
+	int64		n;
+	bool		null;
+
+	for (int i = 0; i < 3; i++)
+	{
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("group_id, at and load must not be null")));
+		values[i] = PG_GETARG_DATUM(i);
+	}
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot execute qpsscale_remember() during recovery"),
+				 errhint("This server is a standby. Call it on the primary.")));
+	qpsscale_check_group(PG_GETARG_INT64(0));
+
+	GetUserIdAndSecContext(&caller, &context);
+	SetUserIdAndSecContext(owner_of_groups(),
+						   context | SECURITY_LOCAL_USERID_CHANGE);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args("SELECT qpsscale.remember($1, $2, $3)", 3, types,
+							  values, NULL, false, 0) != SPI_OK_SELECT ||
+		SPI_processed != 1)
+		elog(ERROR, "the load cannot be remembered");
+	n = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+									SPI_tuptable->tupdesc, 1, &null));
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	SetUserIdAndSecContext(caller, context);
+	PG_RETURN_INT64(n);
 }
 
 static void

@@ -188,6 +188,35 @@ SQL
 		'>', 0, 'what a decision used is kept');
 };
 
+subtest 'load from elsewhere' => sub {
+	my $id = add_group($node, $cloud, 'past', @calm, desired => 4);
+	my $history = "SELECT array_agg(m), array_agg(200 + 100 * sin(extract(epoch FROM m) / 86400 * 2 * pi()))"
+	  . " FROM generate_series(date_trunc('minute', now()) - interval '3 days',"
+	  . " date_trunc('minute', now()) - interval '2 minutes', '1 minute') m";
+
+	load_is('past', 200);
+	is(evaluate($node, $id)->{explanation}{prediction}, undef, 'nothing was learned');
+	is(sql("SELECT qpsscale_remember($id, h.at, h.load) FROM ($history) h (at, load)"),
+		3 * 1440 - 1, 'three days of minutes are remembered');
+	is(sql("SELECT qpsscale_remember($id, h.at, h.load) FROM ($history) h (at, load)") <= 1, 1,
+		'and once only');
+	is(evaluate($node, $id)->{explanation}{prediction}{trust}, 'full',
+		'which is learned at once');
+	foreach my $bad (
+		[ "ARRAY[now()], ARRAY[1, 2]::float8[]", qr/as many elements/ ],
+		[ "ARRAY[now()], ARRAY[-1]::float8[]", qr/negative/ ],
+		[ "ARRAY[now()], ARRAY['NaN']::float8[]", qr/infinite or absurd/ ],
+		[ "ARRAY[now() + interval '1 minute'], ARRAY[1]::float8[]", qr/in the future/ ],
+		[ "NULL, ARRAY[1]::float8[]", qr/must not be null/ ])
+	{
+		like(($node->psql('postgres', "SELECT qpsscale_remember($id, $bad->[0])"))[2],
+			$bad->[1], "refused: $bad->[0]");
+	}
+	sql("CREATE ROLE stranger LOGIN; SELECT qpsscale_grant('stranger', 'operator')");
+	like(($node->psql('postgres', "SET ROLE stranger; SELECT qpsscale_remember($id, '{}', '{}')"))[2],
+		qr/permission denied for resource group/, 'not of the groups of others');
+};
+
 subtest 'a restart loses nothing' => sub {
 	my $group = "SELECT trust FROM qpsscale.predictors WHERE resource_group_id = $web";
 
