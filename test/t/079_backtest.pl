@@ -72,4 +72,20 @@ foreach my $name (sort keys %groups)
 				$played->[$_] // '' } 0 .. $#loads));
 }
 
+subtest 'a backtest is bounded' => sub {
+	my $months = 'array_fill(100::float8, ARRAY[200000])';
+
+	foreach my $call ("count(*) FROM qpsscale_backtest($months, '{\"target_qps\": 1}')",
+		"count(*) FROM qpsscale_tune($months, '{\"target_qps\": 1}')")
+	{
+		my ($status, undef, $error) = $node->psql('postgres',
+			"SET statement_timeout = '100ms'; SELECT $call");
+
+		isnt($status, 0, 'it ends');
+		like($error, qr/canceling statement due to statement timeout/, 'when it is cancelled');
+	}
+	is(sql('SELECT count(*) FROM qpsscale.activities WHERE desired_capacity > 100'), '0',
+		'and nothing was done by it');
+};
+
 done_testing();

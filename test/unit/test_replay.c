@@ -376,7 +376,7 @@ make_noisy_loads(void)
 	{
 		seed = seed * 1664525u + 1013904223u;
 		loads[i] = 90 + 80 * sin(i / 20.0) + (double) (seed >> 24) / 4;
-		if (i % 50 == 30)
+		if (i % 50 >= 30 && i % 50 < 34)
 			loads[i] = 4;		/* a suspicious drop */
 		if (i % 61 >= 58)
 			loads[i] = NAN;
