@@ -6708,6 +6708,16 @@ BEGIN
 		'series', qpsscale.series(the_group, since, until, 600),
 		'forecast', CASE WHEN until >= pg_catalog.clock_timestamp() - interval '1 minute'
 			THEN qpsscale.forecast_band(the_group, until - since) END,
+		'prediction', (
+			SELECT pg_catalog.jsonb_build_object(
+				'mode', g.prediction_mode,
+				'trust', COALESCE(p.trust, 'not_learned'),
+				'held', p.held,
+				'loss_ratio', p.loss / NULLIF(p.loss_without, 0),
+				'window_seconds', p.window_seconds)
+			FROM qpsscale.resource_groups g
+			LEFT JOIN qpsscale.predictors p ON p.resource_group_id = g.id
+			WHERE g.id = the_group),
 		'spent', (SELECT pg_catalog.to_jsonb(s)
 				  FROM @extschema@.qpsscale_spent(the_group) s),
 		'timeline', qpsscale.timeline(the_group, since, until));

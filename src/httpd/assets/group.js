@@ -143,7 +143,7 @@ export class Group
 
 	show()
 	{
-		const { group, spent } = this.answer;
+		const { group, spent, prediction } = this.answer;
 
 		document.title = `${group.name} – qpsscale`;
 		fill(this.head, h("div", { class: "title" },
@@ -181,6 +181,13 @@ export class Group
 			group.last_change === null ? "" : ago(group.last_change.at)],
 			["Cost an hour", money(group.hourly_cost, group.currency),
 				group.unpriced ? h("span", { title: group.unpriced }, "no price") : ""],
+			["Prediction", prediction.mode.replace("_", " "),
+				prediction.mode === "off" ? "" : h("span", {
+					title: "How often the load stayed below the 0.95 quantile that was"
+						+ " foreseen, and the loss in that of headroom instead: below 1 is better" },
+				prediction.trust !== "full" ? prediction.trust.replaceAll("_", " ")
+					: prediction.held === null ? "learning"
+						: `${number(100 * prediction.held, 0)} % held, loss × ${number(prediction.loss_ratio, 2)}`)],
 			["This month", money(spent.cost, spent.currency),
 				h("span", { title: spent.reason_unpriced ??
 					`${number(spent.unknown_hours, 1)} hours of it are not known` },
