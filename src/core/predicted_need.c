@@ -10,8 +10,12 @@
 
 #include "core/decide.h"
 
-/* Of the violation target, per tick: faster keeps no share better, and costs. */
-#define GAIN				0.005
+/* Of the violation target, per tick: faster keeps no share better, and costs,
+ * for it swings between too careful and not careful enough. */
+#define GAIN				0.003
+/* Of the share that is asked for: the rest is for what a swing that has not
+ * ended yet may add to it. */
+#define AIM					0.97
 #define OUTAGE_SHARE		0.3
 #define OUTAGE_SECONDS		(4 * 3600)
 #define BEYOND_HISTORY		3
@@ -45,7 +49,7 @@ qs_violation_target_begin(double share)
 
 /*
  * A violation moves far, a quiet tick back a little, so that both balance
- * where violations come with just the share that is asked for.
+ * where violations come with a little less than the share that is asked for.
  */
 double
 qs_violation_target_follow(double position, double share, bool violated,
@@ -53,6 +57,7 @@ qs_violation_target_follow(double position, double share, bool violated,
 {
 	if (frozen || !(share > 0) || share >= 1)
 		return within(position);
+	share *= AIM;
 	return within(position + GAIN * ((violated ? 1 : 0) - share) / share);
 }
 
