@@ -290,5 +290,9 @@ main(int argc, char **argv)
 		   "slowest", "replaced");
 	for (Damage how = INTACT; how < DAMAGES; how++)
 		measure(series, count, how);
+	/* of series that nobody has tuned on */
+	puts("wanted, of other series: OWA at most 0.364, with outliers 0.382,"
+		 " with gaps 0.379; MSIS95 at most 5.8;\n"
+		 "within 3 of 80 and 95; ms at most 20");
 	return 0;
 }
