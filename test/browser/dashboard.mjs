@@ -353,8 +353,10 @@ const tests = {
 		const first = await spoken.textContent();
 		report(/^[\d: -]+: load [\d.,–]+, usable capacity /.test(first),
 			"the cursor reads its values out", first);
-		await page.keyboard.press("ArrowRight");
-		report(await spoken.textContent() !== first, "arrows move it");
+		/* neighbours within a second may read the same */
+		for (let i = 0; i < 5 && await spoken.textContent() === first; i++)
+			await page.keyboard.press("ArrowRight");
+		report(await spoken.textContent() !== first, "arrows move it", first);
 		await page.keyboard.press("Enter");
 		await page.waitForFunction(() => /^Whyat /.test(
 			document.querySelector("[aria-label=Why] .panel-head").textContent));
