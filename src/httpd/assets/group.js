@@ -181,10 +181,10 @@ export class Group
 			group.last_change === null ? "" : ago(group.last_change.at)],
 			["Cost an hour", money(group.hourly_cost, group.currency),
 				group.unpriced ? h("span", { title: group.unpriced }, "no price") : ""],
-			["Prediction", prediction.mode.replace("_", " "),
+			["Prediction", { off: "off", enabled: "on" }[prediction.mode] ?? "watched",
 				prediction.mode === "off" ? "" : h("span", {
-					title: "How often the load stayed below the 0.95 quantile that was"
-						+ " foreseen, and the loss in that of headroom instead: below 1 is better" },
+					title: `prediction_mode is ${prediction.mode}. How often the load stayed below`
+						+ " the 0.95 quantile that was foreseen, and the loss in that of headroom instead: below 1 is better" },
 				prediction.trust !== "full" ? prediction.trust.replaceAll("_", " ")
 					: prediction.held === null ? "learning"
 						: `${number(100 * prediction.held, 0)} % held, loss × ${number(prediction.loss_ratio, 2)}`)],
