@@ -64,7 +64,9 @@ SELECT * FROM qpsscale_forecast(array_fill(1::float8, ARRAY[1000001]));
 -- of a group, from its samples: hours, as far as they are known
 INSERT INTO qpsscale.resource_groups (alb_id, asg_id, target_qps, max_instances, hourly_price, currency)
 VALUES ('alb', 'asg', 50, 6, 0.25, 'USD') RETURNING id AS web \gset
-SELECT method, count(*), count(mean) AS means, min(at) > now() - interval '1 hour' AS soon
+SELECT method, count(*), count(mean) AS means, count(instances) AS instances,
+	count(instances95) AS instances95, count(hourly_cost) AS costs,
+	min(at) > now() - interval '1 hour' AS soon
 FROM qpsscale_forecast(:web) GROUP BY method;
 INSERT INTO qpsscale.samples (at, chunk, load, in_service, desired)
 SELECT date_trunc('hour', now()) - interval '14 days' + t * interval '1 minute', :web >> 5,

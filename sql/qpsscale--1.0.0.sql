@@ -4635,12 +4635,15 @@ BEGIN
 		FROM @extschema@.qpsscale_forecast(COALESCE(series, '{}'), horizon,
 			'1 hour', pg_catalog.to_timestamp(COALESCE(first * 3600,
 				pg_catalog.floor(EXTRACT(epoch FROM pg_catalog.now()) / 3600) * 3600))) f
+		-- LEAST() passes over NULL: nothing foreseen must not become the maximum
 		CROSS JOIN LATERAL (
-			SELECT LEAST(GREATEST(pg_catalog.ceil(LEAST(f.mean / carried, 1000000)),
-				lowest), highest)::integer) AS b (instances)
+			SELECT CASE WHEN f.mean IS NOT NULL THEN
+				LEAST(GREATEST(pg_catalog.ceil(LEAST(f.mean / carried, 1000000)),
+					lowest), highest)::integer END) AS b (instances)
 		CROSS JOIN LATERAL (
-			SELECT LEAST(GREATEST(pg_catalog.ceil(LEAST(f.upper95 / carried, 1000000)),
-				lowest), highest)::integer) AS c (instances);
+			SELECT CASE WHEN f.upper95 IS NOT NULL THEN
+				LEAST(GREATEST(pg_catalog.ceil(LEAST(f.upper95 / carried, 1000000)),
+					lowest), highest)::integer END) AS c (instances);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.qpsscale_forecast(bigint, integer) IS
