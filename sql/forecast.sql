@@ -37,28 +37,28 @@ JOIN load l ON l.t = 839 + f.step_number;
 
 -- times, from when the series began
 SELECT step_number, at AT TIME ZONE 'UTC' AS at, mean, method
-FROM qpsscale_forecast('{7,7,7,7}', 3, started_at => '2027-01-31 22:00:00+00');
+FROM qpsscale_forecast('{7,7,7,7}'::float8[], 3, started_at => '2027-01-31 22:00:00+00');
 SELECT at AT TIME ZONE 'UTC' AS at
-FROM qpsscale_forecast('{7,7,7,7}', 2, '15 minutes', '2027-01-31 22:00:00+00');
+FROM qpsscale_forecast('{7,7,7,7}'::float8[], 2, '15 minutes', '2027-01-31 22:00:00+00');
 
 -- little history allows little, and none nothing
 SELECT n, f.method, f.mean IS NULL AS nothing
 FROM unnest(ARRAY[0, 1, 2, 3, 47, 48, 239, 240]) n,
 LATERAL qpsscale_forecast(array_fill(5::float8, ARRAY[n]), 1) f
 ORDER BY n;
-SELECT method, mean FROM qpsscale_forecast('{NULL,NULL,NaN}', 1);
-SELECT method, mean, lower95, upper95 FROM qpsscale_forecast('{0,0,0,0}', 1);
+SELECT method, mean FROM qpsscale_forecast('{NULL,NULL,NaN}'::float8[], 1);
+SELECT method, mean, lower95, upper95 FROM qpsscale_forecast('{0,0,0,0}'::float8[], 1);
 
 -- refused, with a word on what to do
-SELECT * FROM qpsscale_forecast(NULL);
-SELECT * FROM qpsscale_forecast('{1}', 0);
-SELECT * FROM qpsscale_forecast('{1}', 169);
-SELECT * FROM qpsscale_forecast('{1,-2}');
-SELECT * FROM qpsscale_forecast('{{1,2},{3,4}}');
-SELECT * FROM qpsscale_forecast('{1}', 1, '1 day');
-SELECT * FROM qpsscale_forecast('{1}', 1, '7 minutes');
-SELECT * FROM qpsscale_forecast('{1}', 1, '-1 hour');
-SELECT * FROM qpsscale_forecast('{1}', 1, '1 hour', 'infinity');
+SELECT * FROM qpsscale_forecast(NULL::float8[]);
+SELECT * FROM qpsscale_forecast('{1}'::float8[], 0);
+SELECT * FROM qpsscale_forecast('{1}'::float8[], 169);
+SELECT * FROM qpsscale_forecast('{1,-2}'::float8[]);
+SELECT * FROM qpsscale_forecast('{{1,2},{3,4}}'::float8[]);
+SELECT * FROM qpsscale_forecast('{1}'::float8[], 1, '1 day');
+SELECT * FROM qpsscale_forecast('{1}'::float8[], 1, '7 minutes');
+SELECT * FROM qpsscale_forecast('{1}'::float8[], 1, '-1 hour');
+SELECT * FROM qpsscale_forecast('{1}'::float8[], 1, '1 hour', 'infinity');
 SELECT * FROM qpsscale_forecast(array_fill(1::float8, ARRAY[1000001]));
 
 -- of a group, from its samples: hours, as far as they are known

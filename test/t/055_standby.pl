@@ -54,7 +54,8 @@ is( $standby->safe_psql('postgres',
 # arguments get none.
 my %argument = (bigint => $web, integer => 5, name => "'postgres'",
 	boolean => 'NULL', text => "'reader'", uuid => 'gen_random_uuid()',
-	'double precision[]' => "'{1,2,3}'");
+	'double precision[]' => "'{1,2,3}'::float8[]", jsonb => q('{"target_qps": 1, "prediction_mode": "off"}'),
+	'timestamp with time zone[]' => 'ARRAY[now()]');
 my @answers;
 foreach my $line (split /\n/, $standby->safe_psql('postgres', <<'SQL'))
 SELECT p.proname, (SELECT string_agg(format_type(a.type, NULL), ',' ORDER BY a.n)
@@ -75,7 +76,9 @@ SQL
 		qr/25006: cannot execute $name\(\) during recovery.*HINT: .*on the primary/s,
 		"$call is refused, with advice");
 }
-is("@answers", 'qpsscale_estimate_cost qpsscale_forecast qpsscale_health qpsscale_history qpsscale_metrics qpsscale_why',
+is("@answers", 'qpsscale_backtest qpsscale_backtest qpsscale_backtest_report qpsscale_backtest_ticks qpsscale_estimate_cost'
+	  . ' qpsscale_forecast qpsscale_forecast qpsscale_health qpsscale_history qpsscale_metrics qpsscale_spent'
+	  . ' qpsscale_tune qpsscale_tune qpsscale_why',
 	'what only reads answers');
 is( $standby->safe_psql('postgres',
 		"SELECT problem FROM qpsscale.problems() WHERE problem ~ 'recovery|no worker|armed|fenced'"),
