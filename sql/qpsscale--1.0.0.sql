@@ -5540,9 +5540,9 @@ WITH family (name, type, help) AS (VALUES
 	('qpsscale_group_approval_required', 'gauge', '1: an action was decided and waits for a person.'),
 	('qpsscale_group_at_max_capacity', 'gauge', '1: the load needs more instances than the limits allow.'),
 	('qpsscale_group_estimated_hourly_cost', 'gauge', 'What the desired instances cost an hour, where they have a price.'),
-	('qpsscale_group_prediction_trusted', 'gauge', '1: what is foreseen of the group is believed.'),
-	('qpsscale_group_prediction_loss_ratio', 'gauge', 'Pinball loss of what was foreseen over the last day or so, in that of headroom on the load instead: below 1 is better.'),
-	('qpsscale_group_prediction_held_ratio', 'gauge', 'Share of windows of the last day or so in which the load stayed below the 0.95 quantile that was foreseen.'),
+	('qpsscale_group_forecast_trusted', 'gauge', '1: what is foreseen of the group is believed.'),
+	('qpsscale_group_forecast_error_ratio', 'gauge', 'Pinball loss of what was foreseen over the last day or so, in that of headroom on the load instead: below 1 is better.'),
+	('qpsscale_group_forecast_held_ratio', 'gauge', 'Share of windows of the last day or so in which the load stayed below the 0.95 quantile that was foreseen.'),
 	('qpsscale_scale_actions_total', 'counter', 'Actions that the cloud accepted.'),
 	('qpsscale_scale_instances_total', 'counter', 'Instances that those actions added or removed.'),
 	('qpsscale_scale_action_failures_total', 'counter', 'Actions that failed.'),
@@ -5600,9 +5600,9 @@ WITH family (name, type, help) AS (VALUES
 	FROM qpsscale.resource_groups g
 	JOIN qpsscale.predictors f ON f.resource_group_id = g.id
 	CROSS JOIN LATERAL (VALUES
-		('qpsscale_group_prediction_trusted', (f.trust = 'full')::integer::double precision),
-		('qpsscale_group_prediction_loss_ratio', f.loss / NULLIF(f.loss_without, 0)),
-		('qpsscale_group_prediction_held_ratio', f.held)) AS v (name, value)
+		('qpsscale_group_forecast_trusted', (f.trust = 'full')::integer::double precision),
+		('qpsscale_group_forecast_error_ratio', f.loss / NULLIF(f.loss_without, 0)),
+		('qpsscale_group_forecast_held_ratio', f.held)) AS v (name, value)
 	WHERE g.prediction_mode <> 'off' AND v.value IS NOT NULL
 	UNION ALL
 	SELECT 'qpsscale_group_estimated_hourly_cost', pg_catalog.jsonb_build_object(

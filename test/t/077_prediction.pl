@@ -137,6 +137,30 @@ subtest 'an outage' => sub {
 		'without prediction it does');
 };
 
+subtest 'a group that its signals drive' => sub {
+	my $id = add_group($node, $cloud, 'queue', @calm, desired => 4,
+		target_qps => undef, enabled => 'false');
+
+	sql("INSERT INTO qpsscale.signals (resource_group_id, name, source, query, target)"
+		  . " VALUES ($id, 'backlog', 'sql', 'SELECT 380', 100)");
+	sql("UPDATE qpsscale.resource_groups SET enabled = true WHERE id = $id");
+	# in instances: four, and twelve from now on
+	remember($id, 10, "(CASE WHEN phase BETWEEN 60 AND 14400 THEN 12 ELSE 3.8 END"
+		  . " + mod(extract(minute FROM m.at), 7) / 20)");
+	my $result = evaluate($node, $id);
+	is(verdict($result), 'none 4 optimal_instance_count_reached', 'as its signals are')
+	  or diag(encode_json($result));
+	is(sql("SELECT load FROM qpsscale.samples_of($id, now() - interval '90 seconds', 'infinity')"
+			  . ' ORDER BY at DESC LIMIT 1'), '3.799999952316284',
+		'what they ask for, before rounding, is its load');
+	mode_is($id, 'enabled');
+	$result = evaluate($node, $id);
+	like(verdict($result), qr/^scale_up ([5-9]|1\d) predicted_scale_up$/,
+		'it grows for what they will ask for');
+	my ($signal) = grep { $_->{name} eq 'backlog' } @{ $result->{explanation}{inputs}{signals} };
+	cmp_ok($signal->{predicted}, '>', $signal->{value} * 1.2, 'which is told of the signal');
+};
+
 subtest 'nothing was learned yet' => sub {
 	my $id = add_group($node, $cloud, 'new', @calm, desired => 2);
 
