@@ -172,6 +172,18 @@ const tests = {
 		await accessible(page, "group, light");
 		await picture(page, "group-light");
 
+		const band = await page.locator(".chart").first().evaluate(element => {
+			const of = key => element.u.data[1
+				+ element.chart.lines.findIndex(line => line.key === key)];
+			const [mean, low, high] = ["forecast", "low", "high"].map(of);
+
+			return { points: mean.filter(value => value >= 0).length,
+				ordered: mean.every((value, i) => !(value >= 0)
+					|| (low[i] <= value && value <= high[i])) };
+		});
+		report(band.points > 0 && band.ordered,
+			"what is forecast is drawn within its band", band);
+
 		for (const [nr, title] of [[0, "load"], [1, "instances"]])
 		{
 			const chart = page.locator(".chart").nth(nr);

@@ -76,7 +76,7 @@ SELECT qpsscale_suspend($calm, 'down', NULL, 'holidays');
 INSERT INTO qpsscale.samples (at, chunk, load, in_service, desired)
 SELECT date_trunc('minute', now()) - t * interval '1 minute', $web >> 5,
 	array_fill(NULL::real, ARRAY[$web & 31]) || (CASE WHEN t % 60 < 20 THEN 800 ELSE 90 END)::real, '{}', '{}'
-FROM generate_series(60, 1500) t;
+FROM generate_series(60, 4400) t;	-- three days: enough to be forecast
 INSERT INTO qpsscale.webhooks (name, url, enabled) VALUES ('ops', 'https://127.0.0.1:1/', false);
 INSERT INTO qpsscale.alerts (type, severity, status, dedupe_key, summary)
 	VALUES ('qpsscale.webhook.test', 'warning', 'firing', 'test', 'only <i>a</i> test');
