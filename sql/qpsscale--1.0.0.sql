@@ -6652,9 +6652,9 @@ COMMENT ON FUNCTION qpsscale.timeline(bigint, timestamptz, timestamptz) IS
 	'what was done to a group, what was held back and what operators did';
 
 /*
- * As far ahead as the chart looks back, two days at most.  Less than two days
- * of history is no forecast worth drawing, and what signals ask for is in
- * another unit than the chart.
+ * Half as far ahead as the chart looks back, two days at most; a chart of an
+ * hour or so would be all forecast.  Less than two days of history is no forecast
+ * worth drawing, and what signals ask for is in another unit than the chart.
  */
 CREATE FUNCTION qpsscale.forecast_band(group_id bigint, seen interval)
 RETURNS jsonb
@@ -6668,8 +6668,9 @@ AS $$
 		'upper', pg_catalog.jsonb_agg(pg_catalog.round(f.upper95::numeric, 2) ORDER BY f.at)) END
 	FROM qpsscale.resource_groups g
 	CROSS JOIN LATERAL @extschema@.qpsscale_forecast(g.id,
-		LEAST(GREATEST(pg_catalog.ceil(pg_catalog.date_part('epoch', seen) / 3600), 2), 48)::integer) f
+		LEAST(GREATEST(pg_catalog.ceil(pg_catalog.date_part('epoch', seen) / 7200), 1), 48)::integer) f
 	WHERE g.id = group_id AND g.target_qps IS NOT NULL
+		AND seen >= interval '3 hours'
 		AND f.method = ANY (ARRAY['daily', 'weekly'])
 $$;
 COMMENT ON FUNCTION qpsscale.forecast_band(bigint, interval) IS

@@ -65,6 +65,10 @@ async function signIn(page, token)
 async function accessible(page, name)
 {
 	await page.evaluate(axe);
+	/* colours that are on their way to another theme are none to be judged */
+	await page.evaluate(() => Promise.all(document.getAnimations()
+		.filter(animation => animation.effect?.getComputedTiming().endTime < Infinity)
+		.map(animation => animation.finished.catch(() => null))));
 	const found = await page.evaluate(() => window.axe.run(document, {
 		runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
 
@@ -172,6 +176,13 @@ const tests = {
 		await accessible(page, "group, light");
 		await picture(page, "group-light");
 
+		await page.getByRole("button", { name: "6 hours" }).click();
+		await page.waitForFunction(() => {
+			const { u, chart } = document.querySelector(".chart");
+
+			return u.data[1 + chart.lines.findIndex(line => line.key === "forecast")]
+				.some(value => value >= 0);
+		});
 		const band = await page.locator(".chart").first().evaluate(element => {
 			const of = key => element.u.data[1
 				+ element.chart.lines.findIndex(line => line.key === key)];
@@ -183,6 +194,9 @@ const tests = {
 		});
 		report(band.points > 0 && band.ordered,
 			"what is forecast is drawn within its band", band);
+		await picture(page, "group-forecast");
+		await page.getByRole("button", { name: "1 hour" }).click();
+		await page.waitForFunction(() => document.querySelector(".chart").u?.data[0].length > 2);
 
 		for (const [nr, title] of [[0, "load"], [1, "instances"]])
 		{

@@ -183,16 +183,16 @@ export class Group
 				group.unpriced ? h("span", { title: group.unpriced }, "no price") : ""],
 			["Prediction", { off: "off", enabled: "on" }[prediction.mode] ?? "watched",
 				prediction.mode === "off" ? "" : h("span", {
-					title: `prediction_mode is ${prediction.mode}. How often the load stayed below`
+					title: `prediction_mode is ${prediction.mode}; loss ${number(prediction.loss_ratio, 2)}. How often the load stayed below`
 						+ " the 0.95 quantile that was foreseen, and the loss in that of headroom instead: below 1 is better" },
 				prediction.trust !== "full" ? prediction.trust.replaceAll("_", " ")
 					: prediction.held === null ? "learning"
-						: `${number(100 * prediction.held, 0)} % held, loss × ${number(prediction.loss_ratio, 2)}`)],
+						: `${number(100 * prediction.held, 0)} % held`)],
 			["This month", money(spent.cost, spent.currency),
 				h("span", { title: spent.reason_unpriced ??
-					`${number(spent.unknown_hours, 1)} hours of it are not known` },
+					`Against the maximum all the time; ${number(spent.unknown_hours, 1)} hours of it are not known` },
 				spent.savings === null ? ""
-					: `${money(spent.savings, spent.currency)} less than the maximum`)]]
+					: `${number(spent.savings, 2)} saved`)]]
 			.map(([word, value, more]) => h("div", {}, h("dt", {}, word),
 				h("dd", {}, value, h("small", {}, more)))));
 		this.backtest.group = group;
