@@ -307,6 +307,50 @@ aws_observe(QsArena *arena, const QsBatch *batch, int metric_period_s,
 						calls, error);
 }
 
+/* The group is asked for too: its target groups tell silence from gaps. */
+static bool
+aws_ask_past(QsArena *arena, const QsBatch *batch, QsTarget *target,
+			 int64_t start_s, int64_t end_s, int64_t now_us,
+			 QsCallList *calls, QsError *error)
+{
+	QsTarget  **targets = qs_arena_alloc_array(arena, 3, sizeof(*targets));
+	QsAwsTarget *ours = qs_arena_alloc_array(arena, 1, sizeof(*ours));
+	QsBatch		one = *batch;
+	QsIdIndex	balancers;
+	QsIdIndex	names;
+	int			n_load;
+	int			n_group;
+
+	qs_error_clear(error);
+	target->past = qs_load_series_past(arena, start_s, end_s,
+									   qs_aws_cloud_time_s(batch->memory,
+														   now_us) -
+									   QS_AWS_SETTLED_AFTER_S,
+									   QS_AWS_PAST_DAYS);
+	if (targets == NULL || ours == NULL || target->past == NULL)
+		return qs_aws_no_memory(error);
+	targets[0] = target;
+	one.targets = targets;
+	one.n_targets = 1;
+	select_targets(&one, ours, targets + 1, &n_load, targets + 2, &n_group);
+	if (n_load == 0)
+	{
+		*error = target->load_error;
+		return error->class == QS_ERROR_NONE ?
+			qs_error_set(error, QS_ERROR_TERMINAL, "invalid_alb_id",
+						 "the group has no load balancer") : false;
+	}
+	if (target->past->window_end_s <= target->past->window_start_s)
+		return true;
+	if (!qs_id_index_build(arena, targets + 1, n_load, qs_target_alb_id,
+						   &balancers) ||
+		!qs_id_index_build(arena, targets + 2, n_group, qs_target_asg_id,
+						   &names))
+		return qs_aws_no_memory(error);
+	return qs_aws_ask_groups(arena, &one, &names, now_us, calls, error) &&
+		qs_aws_ask_past_load(arena, &one, &balancers, now_us, calls, error);
+}
+
 static bool
 parse_by_kind(QsArena *arena, QsAwsCall *call, const QsHttpReply *reply,
 			  int64_t now_us, QsCallList *follow_up, QsError *error)
@@ -384,6 +428,8 @@ const QsProvider qs_provider_aws = {
 	.observe_signals = qs_aws_observe_signals,
 	.signals = qs_aws_signals,
 	.signals_follow_resolution = true,
+	.ask_past = aws_ask_past,
+	.past_days = QS_AWS_PAST_DAYS,
 	.ask_in_service = qs_aws_ask_in_service,
 	.ask_activities = qs_aws_ask_activities,
 	.set_capacity = qs_aws_set_capacity,

@@ -18,8 +18,12 @@
 
 #define QS_AWS_GROUP_NAMES		100 /* of one DescribeAutoScalingGroups, with
 									 * MaxRecords as large */
+#define QS_AWS_PAST_DAYS		14	/* of 15 for which minutes are kept */
 #define QS_AWS_METRICS			500 /* queries of one GetMetricData */
 #define QS_AWS_MOST_PAGES		50	/* of one question */
+
+/* A gap whose minute ended later than this may yet be filled. */
+#define QS_AWS_SETTLED_AFTER_S	120
 
 #define QS_AWS_GROUPS_NAMESPACE	"http://autoscaling.amazonaws.com/doc/"
 
@@ -31,6 +35,7 @@ typedef struct QsAwsCall
 	int			page;			/* pages of this question before this call */
 	const char *next_token;		/* of this call, NULL for a first page */
 	bool		asked_again;	/* LOAD: the window was placed anew */
+	bool		of_past;		/* LOAD: the window stays where it is */
 	struct QsDiscovery *discovery;	/* aws_discovery.c: what it adds to */
 	bool		balancers_api;	/* asks Elastic Load Balancing */
 
@@ -140,6 +145,10 @@ extern bool qs_aws_ask_load(QsArena *arena, const QsBatch *batch,
 							const QsIdIndex *balancers, int metric_period_s,
 							int64_t now_us, QsCallList *calls,
 							QsError *error);
+extern bool qs_aws_ask_past_load(QsArena *arena, const QsBatch *batch,
+								 const QsIdIndex *balancer,
+								 int64_t now_us, QsCallList *calls,
+								 QsError *error);
 extern bool qs_aws_parse_load(QsArena *arena, QsAwsCall *call,
 							  const QsHttpReply *reply, int64_t now_us,
 							  QsCallList *follow_up, QsError *error);

@@ -26,9 +26,6 @@
 /* Points come with a delay: the last minute may still be incomplete. */
 #define PUBLISH_DELAY_S		60
 
-/* A gap whose minute ended later than this may yet be filled. */
-#define SETTLED_AFTER_S		120
-
 /*
  * The window ends at a full bucket of the cloud's clock; StartTime counts,
  * EndTime does not.
@@ -86,7 +83,8 @@ qs_aws_load_body(QsArena *arena, QsAwsCall *call, int64_t now_us,
 	char	   *text;
 
 	/* a further page, or a question about the same minutes, keeps its window */
-	if (call->next_token == NULL && call->target_groups == NULL)
+	if (call->next_token == NULL && call->target_groups == NULL &&
+		!call->of_past)
 		place_window(call, now_us);
 	for (int i = 0; i < call->n_queries; i++)
 		json_array_append_new(queries, query(call, i));
@@ -181,6 +179,34 @@ add_load_call(QsArena *arena, const QsBatch *batch, const QsIdIndex *ids,
 	return finish_call(arena, call, now_us, calls, error);
 }
 
+/* All days at once, from page to page: each metric is paid for once. */
+bool
+qs_aws_ask_past_load(QsArena *arena, const QsBatch *batch,
+					 const QsIdIndex *balancer, int64_t now_us,
+					 QsCallList *calls, QsError *error)
+{
+	const QsLoadSeries *past = batch->targets[0]->past;
+	QsAwsCall  *call = qs_aws_call_new(arena, batch, QS_CALL_LOAD,
+									   batch->targets, 1);
+
+	if (call == NULL)
+		return qs_aws_no_memory(error);
+	call->ids = *balancer;
+	call->of_past = true;
+	call->base.period_s = past->period_s;
+	call->base.window_start_s = past->window_start_s;
+	call->base.window_end_s = past->window_end_s;
+	call->balancers = make_balancers(arena, balancer, past->period_s,
+									 (int) ((past->window_end_s -
+											 past->window_start_s) /
+											past->period_s));
+	if (call->balancers == NULL)
+		return qs_aws_no_memory(error);
+	call->balancers[0]->window_start_s = past->window_start_s;
+	call->n_queries = 1;
+	return finish_call(arena, call, now_us, calls, error);
+}
+
 bool
 qs_aws_ask_load(QsArena *arena, const QsBatch *batch,
 				const QsIdIndex *balancers, int metric_period_s,
@@ -237,6 +263,8 @@ settle_balancer(QsArena *arena, QsAwsBalancer *balancer, int64_t settled_s,
 		qs_load_series_summarize(&series, skew_s, &load);
 	for (int i = 0; i < balancer->n_targets; i++)
 	{
+		if (balancer->targets[i]->past != NULL)
+			*balancer->targets[i]->past = series;
 		balancer->targets[i]->load = load;
 		balancer->targets[i]->load_error = balancer->error;
 	}
@@ -338,7 +366,7 @@ settle(QsArena *arena, QsAwsCall *call, int64_t now_us, QsError *error)
 {
 	int64_t		skew_s = call->base.memory ? call->base.memory->skew_s : 0;
 	int64_t		settled_s = qs_aws_cloud_time_s(call->base.memory, now_us) -
-		SETTLED_AFTER_S;
+		QS_AWS_SETTLED_AFTER_S;
 
 	for (int i = 0; i < call->n_queries; i++)
 	{
@@ -410,6 +438,7 @@ ask_next_page(QsArena *arena, const QsAwsCall *call, const char *token,
 	next->page = call->page + 1;
 	next->next_token = qs_arena_strdup(arena, token);
 	next->asked_again = call->asked_again;
+	next->of_past = call->of_past;
 	next->balancers = call->balancers;
 	next->target_groups = call->target_groups;
 	next->n_queries = call->n_queries;
@@ -427,7 +456,8 @@ window_is_misplaced(const QsAwsCall *call)
 {
 	const QsRegionMemory *memory = call->base.memory;
 
-	return memory != NULL && !call->asked_again && call->page == 0 &&
+	return memory != NULL && !call->asked_again && !call->of_past &&
+		call->page == 0 &&
 		call->target_groups == NULL &&
 		llabs(memory->skew_s - call->signed_skew_s) >= call->base.period_s;
 }
@@ -459,7 +489,7 @@ read_reply(QsArena *arena, QsAwsCall *call, json_t *root, int64_t now_us,
 	if (hosts)
 		keep_late_gaps(call, before,
 					   qs_aws_cloud_time_s(call->base.memory, now_us) -
-					   SETTLED_AFTER_S);
+					   QS_AWS_SETTLED_AFTER_S);
 	if (token != NULL && token[0] != '\0')
 		return ask_next_page(arena, call, token, now_us, follow_up, error);
 	return settle(arena, call, now_us, error) &&
@@ -570,7 +600,7 @@ qs_aws_ask_hosts(QsArena *arena, const QsBatch *batch, QsTarget **targets,
 {
 	size_t		room = (size_t) n_targets * QS_AWS_TARGET_GROUPS;
 	int64_t		settled_s = qs_aws_cloud_time_s(batch->memory, now_us) -
-		SETTLED_AFTER_S;
+		QS_AWS_SETTLED_AFTER_S;
 	QsAwsBalancer **asked;
 	const char **groups;
 	int			n = 0;

@@ -17,6 +17,7 @@
 
 #define QS_BYTEPLUS_LOAD_IDS		50	/* instances of one GetMetricData */
 #define QS_BYTEPLUS_LOAD_POINTS		1440	/* data points of one request */
+#define QS_BYTEPLUS_PAST_DAYS		14	/* of 60 that are kept: 15 calls a group */
 #define QS_BYTEPLUS_GROUP_IDS		10	/* ids of one DescribeScalingGroups */
 #define QS_BYTEPLUS_PAGE_SIZE		50	/* rows of any page */
 
@@ -39,6 +40,7 @@ typedef struct QsBytePlusCall
 	int64_t		signed_skew_s;	/* what memory->skew_s was when signing */
 	QsIdIndex	ids;			/* LOAD, and CAPACITY by id */
 	bool		asked_again;	/* LOAD: follows a call for the same ids */
+	bool		of_past;		/* LOAD: the window stays where it is */
 	QsListing  *listing;		/* CAPACITY by page */
 	int			in_service_before;	/* counted by the call before this one */
 	struct QsDiscovery *discovery;	/* byteplus_discovery.c: what it adds to */
@@ -94,6 +96,11 @@ extern bool qs_byteplus_ask_load(QsArena *arena, const QsBatch *batch,
 extern bool qs_byteplus_parse_load(QsArena *arena, QsBytePlusCall *call,
 								   const QsHttpReply *reply, int64_t now_us,
 								   QsCallList *follow_up, QsError *error);
+
+extern bool qs_byteplus_ask_past(QsArena *arena, const QsBatch *batch,
+								 QsTarget *target, int64_t start_s,
+								 int64_t end_s, int64_t now_us,
+								 QsCallList *calls, QsError *error);
 
 /* Places the window of a load call anew and writes its body. */
 extern bool qs_byteplus_load_body(QsArena *arena, QsBytePlusCall *call,

@@ -17,6 +17,9 @@
 /* EndTime in the future is refused: stay this far behind the cloud's clock. */
 #define CLOCK_MARGIN_S		5
 
+/* Of one call about the past: its points, if both ends should count. */
+#define PAST_WINDOW_S		((QS_BYTEPLUS_LOAD_POINTS - 1) * 60)
+
 /*
  * The window ends at the last full bucket of the cloud's clock.  Both ends
  * are multiples of the period, because the server shifts them otherwise.
@@ -48,7 +51,8 @@ qs_byteplus_load_body(QsArena *arena, QsBytePlusCall *call, int64_t now_us,
 	char	   *body;
 	char	   *p;
 
-	place_window(&call->base, now_us);
+	if (!call->of_past)
+		place_window(&call->base, now_us);
 	for (int i = 0; i < call->ids.n_ids; i++)
 		length += sizeof(before) + sizeof(after) + strlen(call->ids.ids[i]);
 	instances = p = qs_arena_alloc(arena, length);
@@ -123,6 +127,54 @@ qs_byteplus_ask_load(QsArena *arena, const QsBatch *batch,
 	return true;
 }
 
+/* One call for each day, or nearly: the points of a request are limited. */
+bool
+qs_byteplus_ask_past(QsArena *arena, const QsBatch *batch, QsTarget *target,
+					 int64_t start_s, int64_t end_s, int64_t now_us,
+					 QsCallList *calls, QsError *error)
+{
+	QsTarget  **targets = qs_arena_alloc_array(arena, 1, sizeof(*targets));
+	QsIdIndex	albs;
+
+	target->past = qs_load_series_past(arena, start_s, end_s,
+									   qs_byteplus_cloud_time_s(batch->memory,
+																now_us) -
+									   CLOCK_MARGIN_S, QS_BYTEPLUS_PAST_DAYS);
+	qs_error_clear(&target->load_error);
+	if (targets == NULL || target->past == NULL)
+		return qs_byteplus_no_memory(error);
+	targets[0] = target;
+	if (target->alb_id == NULL || !qs_byteplus_id_is_valid(target->alb_id) ||
+		!qs_byteplus_region_is_valid(batch->region))
+		return qs_error_set(error, QS_ERROR_TERMINAL, "invalid_id",
+							"the load balancer's id or its region cannot be one");
+	if (!qs_id_index_build(arena, targets, 1, qs_target_alb_id, &albs))
+		return qs_byteplus_no_memory(error);
+	for (int64_t from = target->past->window_start_s;
+		 from < target->past->window_end_s; from += PAST_WINDOW_S)
+	{
+		QsBytePlusCall *call = qs_byteplus_call_new(arena, batch, QS_CALL_LOAD,
+													targets, 1);
+
+		if (call == NULL)
+			return qs_byteplus_no_memory(error);
+		call->ids = albs;
+		call->of_past = true;
+		call->query = "Action=GetMetricData&Version=2018-01-01";
+		call->base.period_s = target->past->period_s;
+		call->base.window_start_s = from;
+		call->base.window_end_s = from + PAST_WINDOW_S;
+		if (call->base.window_end_s > target->past->window_end_s)
+			call->base.window_end_s = target->past->window_end_s;
+		if (!qs_byteplus_load_body(arena, call, now_us, error) ||
+			!qs_byteplus_sign(arena, call, now_us, error))
+			return false;
+		if (!qs_call_list_add(arena, calls, &call->base))
+			return qs_byteplus_no_memory(error);
+	}
+	return true;
+}
+
 /* Asks again for the same load balancers, so many by each call. */
 static bool
 ask_again(QsArena *arena, QsBytePlusCall *call, int ids_each, int64_t now_us,
@@ -156,7 +208,7 @@ window_is_misplaced(const QsBytePlusCall *call)
 {
 	const QsRegionMemory *memory = call->base.memory;
 
-	return memory != NULL && !call->asked_again &&
+	return memory != NULL && !call->asked_again && !call->of_past &&
 		llabs(memory->skew_s - call->signed_skew_s) >= call->base.period_s;
 }
 
@@ -278,6 +330,43 @@ set_load(const QsIdIndex *albs, int id, const QsLoad *load,
 	}
 }
 
+/* The one series of a part of the past; of several none is the right one. */
+static bool
+read_past(QsArena *arena, QsBytePlusCall *call, const json_t *results,
+		  QsError *error)
+{
+	QsTarget   *target = call->base.targets[0];
+	const json_t *found = NULL;
+	QsLoadSeries points = {0};
+	SeriesResult outcome;
+	bool		several = false;
+	size_t		i;
+	json_t	   *series;
+
+	json_array_foreach(results, i, series)
+	{
+		if (find_series(&call->ids, series) < 0 || !is_average(series))
+			continue;
+		several = found != NULL;
+		found = series;
+		if (several)
+			break;
+	}
+	if (found == NULL)
+		return true;
+	outcome = several ? SERIES_MALFORMED :
+		read_points(arena, &call->base, json_object_get(found, "DataPoints"),
+					&points);
+	if (outcome == SERIES_MALFORMED)
+		return qs_error_set(error, QS_ERROR_MALFORMED, "malformed_series",
+							"the load balancer's data points cannot be understood");
+	for (size_t p = 0; outcome == SERIES_OK && p < points.n; p++)
+		if (!qs_load_series_add(arena, target->past, points.points[p].at_s,
+								points.points[p].qps))
+			outcome = SERIES_NO_MEMORY;
+	return outcome == SERIES_OK || qs_byteplus_no_memory(error);
+}
+
 /*
  * Reads all series of a document.  Two averages for one load balancer leave
  * it open which one is meant, so neither is used.
@@ -364,7 +453,8 @@ qs_byteplus_parse_load(QsArena *arena, QsBytePlusCall *call,
 	if (result == NULL)
 		ok = false;
 	else if (json_is_array(series) || json_is_null(series))
-		ok = read_series(arena, call, series, error);
+		ok = call->of_past ? read_past(arena, call, series, error) :
+			read_series(arena, call, series, error);
 	else
 		qs_error_set(error, QS_ERROR_MALFORMED, "malformed_reply",
 					 "reply has no MetricDataResults");

@@ -95,21 +95,54 @@ compare_points(const void *a, const void *b)
 }
 
 void
+qs_load_series_settle(QsLoadSeries *series)
+{
+	QsLoadPoint *points = series->points;
+	size_t		n = 0;
+
+	if (series->sorted)
+		return;
+	qsort(points, series->n, sizeof(QsLoadPoint), compare_points);
+	for (size_t i = 0; i < series->n; i++)
+		if (i + 1 == series->n || points[i + 1].at_s != points[i].at_s)
+			points[n++] = points[i];
+	series->n = n;
+	series->sorted = true;
+}
+
+QsLoadSeries *
+qs_load_series_past(QsArena *arena, int64_t start_s, int64_t end_s,
+					int64_t latest_s, int days)
+{
+	QsLoadSeries *past = qs_arena_alloc(arena, sizeof(QsLoadSeries));
+	int64_t		oldest_s = latest_s - days * INT64_C(86400);
+
+	if (past == NULL)
+		return NULL;
+	memset(past, 0, sizeof(*past));
+	if (start_s < oldest_s)
+		start_s = oldest_s;
+	if (end_s > latest_s)
+		end_s = latest_s;
+	start_s = (start_s + FINE_PERIOD_S - 1) / FINE_PERIOD_S * FINE_PERIOD_S;
+	end_s = end_s / FINE_PERIOD_S * FINE_PERIOD_S;
+	qs_load_series_start(past, start_s, end_s > start_s ? end_s : start_s,
+						 FINE_PERIOD_S);
+	return past;
+}
+
+void
 qs_load_series_summarize(QsLoadSeries *series, int64_t skew_s, QsLoad *load)
 {
-	const QsLoadPoint *points = series->points;
+	const QsLoadPoint *points;
 	double		sum = 0;
-	int			n = 0;
+	int			n;
 
-	if (!series->sorted)
-		qsort(series->points, series->n, sizeof(QsLoadPoint), compare_points);
-	for (size_t i = 0; i < series->n; i++)
-	{
-		if (i + 1 < series->n && points[i + 1].at_s == points[i].at_s)
-			continue;
+	qs_load_series_settle(series);
+	points = series->points;
+	n = (int) series->n;
+	for (int i = 0; i < n; i++)
 		sum += points[i].qps;
-		n++;
-	}
 	if (n == 0)
 		return;
 	load->known = true;

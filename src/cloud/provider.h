@@ -12,6 +12,7 @@
 #define QS_PROVIDER_H
 
 #include "cloud/account.h"
+#include "cloud/load_series.h"
 #include "core/arena.h"
 #include "core/decide.h"
 #include "core/error.h"
@@ -66,6 +67,8 @@ typedef struct QsTarget
 								 * group, and only the next two are answered */
 	QsReading	reading;
 	QsError		reading_error;
+	QsLoadSeries *past;			/* not NULL: of ask_past(), which alone is
+								 * answered, with load_error */
 	bool		set_accepted;
 	char		set_request_id[64]; /* the cloud's, for the audit row */
 
@@ -180,6 +183,20 @@ typedef struct QsProvider
 											 * more often */
 	bool		only_signals;	/* no groups of its own */
 	bool		has_no_regions;
+
+	/*
+	 * Calls that read a target's load of the past: each minute from start_s
+	 * (of the cloud's clock) until before end_s, as far as they are complete
+	 * and of the last past_days.  Makes target->past.  A minute without a
+	 * point in it is not known, by the same rule as that of the load; where
+	 * load_error is set when all calls have ended, so is a part of the rest.
+	 * NULL where nothing is kept.
+	 */
+	bool		(*ask_past) (QsArena *arena, const QsBatch *batch,
+							 QsTarget *target, int64_t start_s,
+							 int64_t end_s, int64_t now_us,
+							 QsCallList *calls, QsError *error);
+	int			past_days;		/* for which minutes are kept */
 	QsCall	   *(*ask_in_service) (QsArena *arena, const QsBatch *batch,
 								   QsTarget *target, int64_t now_us,
 								   QsError *error);

@@ -591,6 +591,92 @@ a_load_in_pages_is_put_together(void **state)
 	assert_float_equal(load->mean_qps, 1, 1e-9);
 }
 
+/* The past of group web-0, that many days of it. */
+static void
+ask_past(int days)
+{
+	memset(&cloud->calls, 0, sizeof(cloud->calls));
+	assert_true(aws->ask_past(cloud->arena, &cloud->batch, &cloud->targets[0],
+							  VECTOR_TIME - days * INT64_C(86400),
+							  VECTOR_TIME, NOW_US, &cloud->calls,
+							  &cloud->error));
+}
+
+static void
+a_past_is_one_question_in_pages_and_gaps_stay_gaps(void **state)
+{
+	const QsTarget *target = &cloud->targets[0];
+	QsCall	   *load;
+
+	ask_past(365);
+	assert_int_equal(count_calls(&cloud->calls, QS_CALL_CAPACITY), 1);
+	assert_int_equal(count_calls(&cloud->calls, QS_CALL_LOAD), 1);
+	load = call_of(cloud, QS_CALL_LOAD);
+	assert_int_equal(load->n_targets, 1);
+	assert_int_equal(load->period_s, 60);
+	assert_int_equal(load->window_end_s, 1704164520);
+	assert_true(load->window_start_s >= VECTOR_TIME - 15 * 86400);
+	assert_true(load->window_start_s <= VECTOR_TIME - 14 * 86400 + 60);
+
+	/* a clock that this reply shows to be wrong does not move the window */
+	cloud->date_s = VECTOR_TIME + 600;
+	assert_true(reply(load, 200,
+					  "{\"MetricDataResults\":[{\"Id\":\"m0\",\"Timestamps\":"
+					  "[1703000040,1703000100],\"Values\":[60,120],"
+					  "\"StatusCode\":\"PartialData\"}],\"NextToken\":\"n\"}"));
+	assert_int_equal(cloud->follow_up.n_calls, 1);
+	assert_non_null(strstr(cloud->follow_up.calls[0]->request.body,
+						   "\"NextToken\":\"n\""));
+	assert_int_equal(cloud->follow_up.calls[0]->window_start_s,
+					 load->window_start_s);
+	assert_true(reply(cloud->follow_up.calls[0], 200,
+					  metrics("1704164400,1704164520", "600,600")));
+	assert_int_equal(target->load_error.class, QS_ERROR_NONE);
+	assert_int_equal(target->past->n, 3);
+	assert_int_equal(target->past->points[0].at_s, 1703000040);
+	assert_float_equal(target->past->points[1].qps, 2, 1e-9);
+	assert_int_equal(target->past->points[2].at_s, 1704164400);
+}
+
+static void
+silent_minutes_of_a_past_are_proved_by_healthy_hosts(void **state)
+{
+	const QsTarget *target = &cloud->targets[0];
+
+	ask_past(1);
+	assert_true(reply(call_of(cloud, QS_CALL_CAPACITY), 200,
+					  group("web-0", SIZES "<TargetGroupARNs><member>"
+							"targetgroup/web/0123456789abcdef</member>"
+							"</TargetGroupARNs>")));
+	assert_true(reply(call_of(cloud, QS_CALL_LOAD), 200,
+					  metrics("1704164400", "600")));
+	assert_int_equal(target->past->n, 1);
+	assert_int_equal(cloud->follow_up.n_calls, 1);
+	assert_true(reply(cloud->follow_up.calls[0], 200,
+					  metrics("1704160020,1704164400,1704164460",
+							  "2,2,2")));
+	assert_int_equal(target->past->n, 3);
+	assert_int_equal(target->past->points[0].at_s, 1704160020);
+	assert_float_equal(target->past->points[0].qps, 0, 1e-9);
+	assert_float_equal(target->past->points[1].qps, 10, 1e-9);
+}
+
+static void
+a_past_that_cannot_be_read_is_an_error_and_empty(void **state)
+{
+	const QsTarget *target = &cloud->targets[0];
+
+	ask_past(1);
+	qs_error_set(&cloud->error, QS_ERROR_TRANSIENT, "deadline", "late");
+	aws->abandon(call_of(cloud, QS_CALL_LOAD), &cloud->error);
+	assert_string_equal(target->load_error.code, "deadline");
+	assert_int_equal(target->past->n, 0);
+	cloud->targets[0].alb_id = NULL;
+	assert_false(aws->ask_past(cloud->arena, &cloud->batch,
+							   &cloud->targets[0], 0, VECTOR_TIME, NOW_US,
+							   &cloud->calls, &cloud->error));
+}
+
 /* Nothing could come of the question, and it is paid for. */
 static void
 a_late_minute_is_not_asked_about(void **state)
@@ -831,6 +917,9 @@ main(void)
 		TEST(ids_of_another_form_say_which_part_is_wanted),
 		TEST(a_missing_permission_is_named_however_long_the_identity),
 		TEST(a_load_in_pages_is_put_together),
+		TEST(a_past_is_one_question_in_pages_and_gaps_stay_gaps),
+		TEST(silent_minutes_of_a_past_are_proved_by_healthy_hosts),
+		TEST(a_past_that_cannot_be_read_is_an_error_and_empty),
 		TEST(series_that_cannot_be_are_no_load),
 		TEST(errors_of_cloudwatch_are_read),
 		TEST(what_imitates_aws_is_understood),

@@ -131,6 +131,71 @@ windows_are_aligned_and_within_the_limits(void **state)
 }
 
 static void
+a_past_is_asked_for_in_calls_within_the_limits(void **state)
+{
+	Cloud	   *cloud = cloud_new(1);
+	int64_t		next = 0;
+
+	(void) state;
+	assert_true(byteplus->ask_past(cloud->arena, &cloud->batch,
+								   &cloud->targets[0], 0, VECTOR_TIME + 3600,
+								   NOW_US, &cloud->calls, &cloud->error));
+	assert_int_equal(cloud->calls.n_calls, 15);
+	for (int i = 0; i < cloud->calls.n_calls; i++)
+	{
+		QsCall	   *call = cloud->calls.calls[i];
+
+		assert_int_equal(call->period_s, 60);
+		assert_int_equal(call->window_start_s % 60, 0);
+		assert_true(call->window_end_s <= VECTOR_TIME - 5);
+		assert_true(call->window_end_s - call->window_start_s < 86400);
+		assert_true((call->window_end_s - call->window_start_s) / 60 + 1 <=
+					1440);
+		if (i > 0)
+			assert_int_equal(call->window_start_s, next);
+		next = call->window_end_s;
+	}
+	assert_int_equal(next, 1704164640);
+	cloud_free(cloud);
+}
+
+static void
+gaps_of_a_past_stay_gaps_and_a_failed_part_harms_no_other(void **state)
+{
+	Cloud	   *cloud = cloud_new(1);
+	QsTarget   *target = &cloud->targets[0];
+
+	(void) state;
+	assert_true(byteplus->ask_past(cloud->arena, &cloud->batch, target,
+								   START - 2 * 86400, START + 300, NOW_US,
+								   &cloud->calls, &cloud->error));
+	assert_int_equal(cloud->calls.n_calls, 3);
+
+	/* a clock that this reply shows to be wrong does not move the window */
+	cloud->date_s = VECTOR_TIME + 600;
+	assert_true(answer(cloud, cloud->calls.calls[2], 200,
+					   one_series("[{\"Timestamp\":1704164580,\"Value\":0},"
+								  "{\"Timestamp\":1704164400,\"Value\":8},"
+								  "{\"Timestamp\":1704164460,\"Value\":null},"
+								  "{\"Timestamp\":1704164520,\"Value\":-1}]")));
+	assert_int_equal(cloud->follow_up.n_calls, 0);
+	assert_false(answer(cloud, cloud->calls.calls[1], 200,
+						one_series("[{\"Timestamp\":\"soon\"}]")));
+	byteplus->abandon(cloud->calls.calls[1], &cloud->error);
+	assert_true(answer(cloud, cloud->calls.calls[0], 200,
+					   one_series("[{\"Timestamp\":1703991600,"
+								  "\"Value\":5}]")));
+	assert_string_equal(target->load_error.code, "malformed_series");
+	qs_load_series_settle(target->past);
+	assert_int_equal(target->past->n, 3);
+	assert_int_equal(target->past->points[0].at_s, 1703991600);
+	assert_int_equal(target->past->points[1].at_s, 1704164400);
+	assert_float_equal(target->past->points[1].qps, 8, 1e-9);
+	assert_float_equal(target->past->points[2].qps, 0, 1e-9);
+	cloud_free(cloud);
+}
+
+static void
 window_follows_the_clouds_clock(void **state)
 {
 	Cloud	   *cloud = cloud_new(1);
@@ -861,6 +926,8 @@ main(void)
 		cmocka_unit_test(signs_the_vectors_of_the_reference),
 		cmocka_unit_test(shared_load_balancers_are_asked_once_and_answer_all),
 		cmocka_unit_test(windows_are_aligned_and_within_the_limits),
+		cmocka_unit_test(a_past_is_asked_for_in_calls_within_the_limits),
+		cmocka_unit_test(gaps_of_a_past_stay_gaps_and_a_failed_part_harms_no_other),
 		cmocka_unit_test(window_follows_the_clouds_clock),
 		cmocka_unit_test(rate_limit_is_the_documented_one_unless_switched_off),
 		cmocka_unit_test(endpoints_and_services_can_be_overridden),
