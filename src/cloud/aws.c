@@ -307,48 +307,51 @@ aws_observe(QsArena *arena, const QsBatch *batch, int metric_period_s,
 						calls, error);
 }
 
-/* The group is asked for too: its target groups tell silence from gaps. */
+/* The groups are asked for too: their target groups tell silence from gaps. */
 static bool
-aws_ask_past(QsArena *arena, const QsBatch *batch, QsTarget *target,
-			 int64_t start_s, int64_t end_s, int64_t now_us,
-			 QsCallList *calls, QsError *error)
+aws_ask_past(QsArena *arena, const QsBatch *batch, int64_t start_s,
+			 int64_t end_s, int64_t now_us, QsCallList *calls, QsError *error)
 {
-	QsTarget  **targets = qs_arena_alloc_array(arena, 3, sizeof(*targets));
-	QsAwsTarget *ours = qs_arena_alloc_array(arena, 1, sizeof(*ours));
-	QsBatch		one = *batch;
+	size_t		n = (size_t) batch->n_targets + 1;
+	QsTarget  **with_load = qs_arena_alloc_array(arena, n, sizeof(*with_load));
+	QsTarget  **with_group = qs_arena_alloc_array(arena, n,
+												  sizeof(*with_group));
+	QsAwsTarget *ours = qs_arena_alloc_array(arena, n, sizeof(*ours));
+	QsLoadSeries *pasts = qs_arena_alloc_array(arena, n, sizeof(*pasts));
+	QsLoadSeries past = qs_load_series_past(start_s, end_s,
+											qs_aws_cloud_time_s(batch->memory,
+																now_us) -
+											QS_AWS_SETTLED_AFTER_S,
+											QS_AWS_PAST_DAYS);
 	QsIdIndex	balancers;
 	QsIdIndex	names;
 	int			n_load;
 	int			n_group;
 
-	qs_error_clear(error);
-	target->past = qs_load_series_past(arena, start_s, end_s,
-									   qs_aws_cloud_time_s(batch->memory,
-														   now_us) -
-									   QS_AWS_SETTLED_AFTER_S,
-									   QS_AWS_PAST_DAYS);
-	if (targets == NULL || ours == NULL || target->past == NULL)
+	if (with_load == NULL || with_group == NULL || ours == NULL ||
+		pasts == NULL)
 		return qs_aws_no_memory(error);
-	targets[0] = target;
-	one.targets = targets;
-	one.n_targets = 1;
-	select_targets(&one, ours, targets + 1, &n_load, targets + 2, &n_group);
-	if (n_load == 0)
+	select_targets(batch, ours, with_load, &n_load, with_group, &n_group);
+	for (int i = 0; i < batch->n_targets; i++)
 	{
-		*error = target->load_error;
-		return error->class == QS_ERROR_NONE ?
-			qs_error_set(error, QS_ERROR_TERMINAL, "invalid_alb_id",
-						 "the group has no load balancer") : false;
+		QsTarget   *target = batch->targets[i];
+
+		pasts[i] = past;
+		target->past = &pasts[i];
+		if (target->alb_id == NULL)
+			qs_error_set(&target->load_error, QS_ERROR_TERMINAL,
+						 "invalid_alb_id", "the group has no load balancer");
 	}
-	if (target->past->window_end_s <= target->past->window_start_s)
+	if (n_load == 0 || past.window_end_s <= past.window_start_s)
 		return true;
-	if (!qs_id_index_build(arena, targets + 1, n_load, qs_target_alb_id,
+	if (!qs_id_index_build(arena, with_load, n_load, qs_target_alb_id,
 						   &balancers) ||
-		!qs_id_index_build(arena, targets + 2, n_group, qs_target_asg_id,
+		!qs_id_index_build(arena, with_group, n_group, qs_target_asg_id,
 						   &names))
 		return qs_aws_no_memory(error);
-	return qs_aws_ask_groups(arena, &one, &names, now_us, calls, error) &&
-		qs_aws_ask_past_load(arena, &one, &balancers, now_us, calls, error);
+	return qs_aws_ask_groups(arena, batch, &names, now_us, calls, error) &&
+		qs_aws_ask_past_load(arena, batch, &balancers, &past, now_us, calls,
+							 error);
 }
 
 static bool
@@ -429,6 +432,7 @@ const QsProvider qs_provider_aws = {
 	.signals = qs_aws_signals,
 	.signals_follow_resolution = true,
 	.ask_past = aws_ask_past,
+	.past_span_s = QS_AWS_PAST_SPAN_S,
 	.past_days = QS_AWS_PAST_DAYS,
 	.ask_in_service = qs_aws_ask_in_service,
 	.ask_activities = qs_aws_ask_activities,

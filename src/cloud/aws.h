@@ -19,6 +19,7 @@
 #define QS_AWS_GROUP_NAMES		100 /* of one DescribeAutoScalingGroups, with
 									 * MaxRecords as large */
 #define QS_AWS_PAST_DAYS		14	/* of 15 for which minutes are kept */
+#define QS_AWS_PAST_SPAN_S		86400	/* 46,080 points of 100,800, at most */
 #define QS_AWS_METRICS			500 /* queries of one GetMetricData */
 #define QS_AWS_MOST_PAGES		50	/* of one question */
 
@@ -146,9 +147,9 @@ extern bool qs_aws_ask_load(QsArena *arena, const QsBatch *batch,
 							int64_t now_us, QsCallList *calls,
 							QsError *error);
 extern bool qs_aws_ask_past_load(QsArena *arena, const QsBatch *batch,
-								 const QsIdIndex *balancer,
-								 int64_t now_us, QsCallList *calls,
-								 QsError *error);
+								 const QsIdIndex *balancers,
+								 const QsLoadSeries *past, int64_t now_us,
+								 QsCallList *calls, QsError *error);
 extern bool qs_aws_parse_load(QsArena *arena, QsAwsCall *call,
 							  const QsHttpReply *reply, int64_t now_us,
 							  QsCallList *follow_up, QsError *error);

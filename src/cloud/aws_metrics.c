@@ -179,31 +179,31 @@ add_load_call(QsArena *arena, const QsBatch *batch, const QsIdIndex *ids,
 	return finish_call(arena, call, now_us, calls, error);
 }
 
-/* All days at once, from page to page: each metric is paid for once. */
 bool
 qs_aws_ask_past_load(QsArena *arena, const QsBatch *batch,
-					 const QsIdIndex *balancer, int64_t now_us,
-					 QsCallList *calls, QsError *error)
+					 const QsIdIndex *balancers, const QsLoadSeries *past,
+					 int64_t now_us, QsCallList *calls, QsError *error)
 {
-	const QsLoadSeries *past = batch->targets[0]->past;
-	QsAwsCall  *call = qs_aws_call_new(arena, batch, QS_CALL_LOAD,
-									   batch->targets, 1);
+	int			n;
+	QsTarget  **targets = qs_id_index_targets(balancers, &n);
+	QsAwsCall  *call = qs_aws_call_new(arena, batch, QS_CALL_LOAD, targets, n);
 
 	if (call == NULL)
 		return qs_aws_no_memory(error);
-	call->ids = *balancer;
+	call->ids = *balancers;
 	call->of_past = true;
 	call->base.period_s = past->period_s;
 	call->base.window_start_s = past->window_start_s;
 	call->base.window_end_s = past->window_end_s;
-	call->balancers = make_balancers(arena, balancer, past->period_s,
+	call->balancers = make_balancers(arena, balancers, past->period_s,
 									 (int) ((past->window_end_s -
 											 past->window_start_s) /
 											past->period_s));
 	if (call->balancers == NULL)
 		return qs_aws_no_memory(error);
-	call->balancers[0]->window_start_s = past->window_start_s;
-	call->n_queries = 1;
+	call->n_queries = balancers->n_ids;
+	for (int i = 0; i < call->n_queries; i++)
+		call->balancers[i]->window_start_s = past->window_start_s;
 	return finish_call(arena, call, now_us, calls, error);
 }
 

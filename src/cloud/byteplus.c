@@ -257,6 +257,7 @@ const QsProvider qs_provider_byteplus = {
 	.writes_while_busy = true,
 	.observe = byteplus_observe,
 	.ask_past = qs_byteplus_ask_past,
+	.past_span_s = QS_BYTEPLUS_PAST_SPAN_S,
 	.past_days = QS_BYTEPLUS_PAST_DAYS,
 	.ask_in_service = qs_byteplus_ask_in_service,
 	.ask_activities = qs_byteplus_ask_activities,

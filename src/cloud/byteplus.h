@@ -17,7 +17,10 @@
 
 #define QS_BYTEPLUS_LOAD_IDS		50	/* instances of one GetMetricData */
 #define QS_BYTEPLUS_LOAD_POINTS		1440	/* data points of one request */
-#define QS_BYTEPLUS_PAST_DAYS		14	/* of 60 that are kept: 15 calls a group */
+#define QS_BYTEPLUS_PAST_DAYS		14	/* of 60 that are kept */
+
+/* Of one call about the past: its points, if both ends should count. */
+#define QS_BYTEPLUS_PAST_SPAN_S		((QS_BYTEPLUS_LOAD_POINTS - 1) * 60)
 #define QS_BYTEPLUS_GROUP_IDS		10	/* ids of one DescribeScalingGroups */
 #define QS_BYTEPLUS_PAGE_SIZE		50	/* rows of any page */
 
@@ -98,9 +101,9 @@ extern bool qs_byteplus_parse_load(QsArena *arena, QsBytePlusCall *call,
 								   QsCallList *follow_up, QsError *error);
 
 extern bool qs_byteplus_ask_past(QsArena *arena, const QsBatch *batch,
-								 QsTarget *target, int64_t start_s,
-								 int64_t end_s, int64_t now_us,
-								 QsCallList *calls, QsError *error);
+								 int64_t start_s, int64_t end_s,
+								 int64_t now_us, QsCallList *calls,
+								 QsError *error);
 
 /* Places the window of a load call anew and writes its body. */
 extern bool qs_byteplus_load_body(QsArena *arena, QsBytePlusCall *call,

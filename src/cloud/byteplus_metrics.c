@@ -17,9 +17,6 @@
 /* EndTime in the future is refused: stay this far behind the cloud's clock. */
 #define CLOCK_MARGIN_S		5
 
-/* Of one call about the past: its points, if both ends should count. */
-#define PAST_WINDOW_S		((QS_BYTEPLUS_LOAD_POINTS - 1) * 60)
-
 /*
  * The window ends at the last full bucket of the cloud's clock.  Both ends
  * are multiples of the period, because the server shifts them otherwise.
@@ -127,50 +124,78 @@ qs_byteplus_ask_load(QsArena *arena, const QsBatch *batch,
 	return true;
 }
 
-/* One call for each day, or nearly: the points of a request are limited. */
-bool
-qs_byteplus_ask_past(QsArena *arena, const QsBatch *batch, QsTarget *target,
-					 int64_t start_s, int64_t end_s, int64_t now_us,
-					 QsCallList *calls, QsError *error)
+static bool
+add_past_call(QsArena *arena, const QsBatch *batch, const QsIdIndex *alb,
+			  const QsLoadSeries *past, int64_t now_us, QsCallList *calls,
+			  QsError *error)
 {
-	QsTarget  **targets = qs_arena_alloc_array(arena, 1, sizeof(*targets));
+	QsBytePlusCall *call;
+	QsTarget  **targets;
+	int			n;
+
+	targets = qs_id_index_targets(alb, &n);
+	call = qs_byteplus_call_new(arena, batch, QS_CALL_LOAD, targets, n);
+	if (call == NULL)
+		return qs_byteplus_no_memory(error);
+	call->ids = *alb;
+	call->of_past = true;
+	call->query = "Action=GetMetricData&Version=2018-01-01";
+	call->base.period_s = past->period_s;
+	call->base.window_start_s = past->window_start_s;
+	call->base.window_end_s = past->window_end_s;
+	if (!qs_byteplus_load_body(arena, call, now_us, error) ||
+		!qs_byteplus_sign(arena, call, now_us, error))
+		return false;
+	return qs_call_list_add(arena, calls, &call->base) ||
+		qs_byteplus_no_memory(error);
+}
+
+/* A call for each load balancer: its points are as many as one may have. */
+bool
+qs_byteplus_ask_past(QsArena *arena, const QsBatch *batch, int64_t start_s,
+					 int64_t end_s, int64_t now_us, QsCallList *calls,
+					 QsError *error)
+{
+	QsTarget  **targets = qs_arena_alloc_array(arena,
+											   (size_t) batch->n_targets + 1,
+											   sizeof(*targets));
+	QsLoadSeries *pasts = qs_arena_alloc_array(arena,
+											   (size_t) batch->n_targets + 1,
+											   sizeof(*pasts));
+	QsLoadSeries past = qs_load_series_past(start_s, end_s,
+											qs_byteplus_cloud_time_s(batch->memory,
+																	 now_us) -
+											CLOCK_MARGIN_S,
+											QS_BYTEPLUS_PAST_DAYS);
 	QsIdIndex	albs;
+	int			n = 0;
 
-	target->past = qs_load_series_past(arena, start_s, end_s,
-									   qs_byteplus_cloud_time_s(batch->memory,
-																now_us) -
-									   CLOCK_MARGIN_S, QS_BYTEPLUS_PAST_DAYS);
-	qs_error_clear(&target->load_error);
-	if (targets == NULL || target->past == NULL)
+	if (targets == NULL || pasts == NULL)
 		return qs_byteplus_no_memory(error);
-	targets[0] = target;
-	if (target->alb_id == NULL || !qs_byteplus_id_is_valid(target->alb_id) ||
-		!qs_byteplus_region_is_valid(batch->region))
-		return qs_error_set(error, QS_ERROR_TERMINAL, "invalid_id",
-							"the load balancer's id or its region cannot be one");
-	if (!qs_id_index_build(arena, targets, 1, qs_target_alb_id, &albs))
-		return qs_byteplus_no_memory(error);
-	for (int64_t from = target->past->window_start_s;
-		 from < target->past->window_end_s; from += PAST_WINDOW_S)
+	for (int i = 0; i < batch->n_targets; i++)
 	{
-		QsBytePlusCall *call = qs_byteplus_call_new(arena, batch, QS_CALL_LOAD,
-													targets, 1);
+		QsTarget   *target = batch->targets[i];
 
-		if (call == NULL)
-			return qs_byteplus_no_memory(error);
-		call->ids = albs;
-		call->of_past = true;
-		call->query = "Action=GetMetricData&Version=2018-01-01";
-		call->base.period_s = target->past->period_s;
-		call->base.window_start_s = from;
-		call->base.window_end_s = from + PAST_WINDOW_S;
-		if (call->base.window_end_s > target->past->window_end_s)
-			call->base.window_end_s = target->past->window_end_s;
-		if (!qs_byteplus_load_body(arena, call, now_us, error) ||
-			!qs_byteplus_sign(arena, call, now_us, error))
+		pasts[i] = past;
+		target->past = &pasts[i];
+		qs_error_clear(&target->load_error);
+		if (target->alb_id != NULL && qs_byteplus_id_is_valid(target->alb_id) &&
+			qs_byteplus_region_is_valid(batch->region))
+			targets[n++] = target;
+		else
+			qs_error_set(&target->load_error, QS_ERROR_TERMINAL, "invalid_id",
+						 "the load balancer's id or its region cannot be one");
+	}
+	if (past.window_end_s <= past.window_start_s)
+		return true;
+	if (!qs_id_index_build(arena, targets, n, qs_target_alb_id, &albs))
+		return qs_byteplus_no_memory(error);
+	for (int i = 0; i < albs.n_ids; i++)
+	{
+		QsIdIndex	alb = qs_id_index_slice(&albs, i, 1);
+
+		if (!add_past_call(arena, batch, &alb, &past, now_us, calls, error))
 			return false;
-		if (!qs_call_list_add(arena, calls, &call->base))
-			return qs_byteplus_no_memory(error);
 	}
 	return true;
 }
@@ -330,12 +355,11 @@ set_load(const QsIdIndex *albs, int id, const QsLoad *load,
 	}
 }
 
-/* The one series of a part of the past; of several none is the right one. */
+/* The one series of a past; of several none is the right one. */
 static bool
 read_past(QsArena *arena, QsBytePlusCall *call, const json_t *results,
 		  QsError *error)
 {
-	QsTarget   *target = call->base.targets[0];
 	const json_t *found = NULL;
 	QsLoadSeries points = {0};
 	SeriesResult outcome;
@@ -360,10 +384,9 @@ read_past(QsArena *arena, QsBytePlusCall *call, const json_t *results,
 	if (outcome == SERIES_MALFORMED)
 		return qs_error_set(error, QS_ERROR_MALFORMED, "malformed_series",
 							"the load balancer's data points cannot be understood");
-	for (size_t p = 0; outcome == SERIES_OK && p < points.n; p++)
-		if (!qs_load_series_add(arena, target->past, points.points[p].at_s,
-								points.points[p].qps))
-			outcome = SERIES_NO_MEMORY;
+	qs_load_series_settle(&points);
+	for (int i = 0; i < call->base.n_targets; i++)
+		*call->base.targets[i]->past = points;
 	return outcome == SERIES_OK || qs_byteplus_no_memory(error);
 }
 

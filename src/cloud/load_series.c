@@ -110,23 +110,19 @@ qs_load_series_settle(QsLoadSeries *series)
 	series->sorted = true;
 }
 
-QsLoadSeries *
-qs_load_series_past(QsArena *arena, int64_t start_s, int64_t end_s,
-					int64_t latest_s, int days)
+QsLoadSeries
+qs_load_series_past(int64_t start_s, int64_t end_s, int64_t latest_s, int days)
 {
-	QsLoadSeries *past = qs_arena_alloc(arena, sizeof(QsLoadSeries));
+	QsLoadSeries past = {0};
 	int64_t		oldest_s = latest_s - days * INT64_C(86400);
 
-	if (past == NULL)
-		return NULL;
-	memset(past, 0, sizeof(*past));
 	if (start_s < oldest_s)
 		start_s = oldest_s;
 	if (end_s > latest_s)
 		end_s = latest_s;
 	start_s = (start_s + FINE_PERIOD_S - 1) / FINE_PERIOD_S * FINE_PERIOD_S;
 	end_s = end_s / FINE_PERIOD_S * FINE_PERIOD_S;
-	qs_load_series_start(past, start_s, end_s > start_s ? end_s : start_s,
+	qs_load_series_start(&past, start_s, end_s > start_s ? end_s : start_s,
 						 FINE_PERIOD_S);
 	return past;
 }

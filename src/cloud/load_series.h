@@ -60,13 +60,12 @@ extern bool qs_load_series_add(QsArena *arena, QsLoadSeries *series,
 extern void qs_load_series_settle(QsLoadSeries *series);
 
 /*
- * A series of the minutes from start_s to end_s of a past of which whole
- * minutes up to latest_s are there, and those of so many days kept; empty
- * where there are none.  NULL: the arena is exhausted.
+ * Empty series of the minutes from start_s to end_s of a past of which whole
+ * minutes up to latest_s are there, and those of so many days kept; of none
+ * where the past does not reach.
  */
-extern QsLoadSeries *qs_load_series_past(QsArena *arena, int64_t start_s,
-										 int64_t end_s, int64_t latest_s,
-										 int days);
+extern QsLoadSeries qs_load_series_past(int64_t start_s, int64_t end_s,
+										int64_t latest_s, int days);
 
 /* Sets known, mean, newest and points if there is a point; expected_points is
  * the caller's.  skew_s is the cloud's clock less ours. */

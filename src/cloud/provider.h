@@ -154,6 +154,8 @@ extern void qs_target_forget(QsTarget *target);
 /* After it: targets that no reply named become "NotFound". */
 extern void qs_targets_settle(QsTarget **targets, int n_targets);
 
+#define QS_PAST_TARGETS	32		/* of one ask_past() */
+
 typedef struct QsProvider
 {
 	const char *name;			/* "byteplus" */
@@ -185,17 +187,18 @@ typedef struct QsProvider
 	bool		has_no_regions;
 
 	/*
-	 * Calls that read a target's load of the past: each minute from start_s
-	 * (of the cloud's clock) until before end_s, as far as they are complete
-	 * and of the last past_days.  Makes target->past.  A minute without a
-	 * point in it is not known, by the same rule as that of the load; where
-	 * load_error is set when all calls have ended, so is a part of the rest.
-	 * NULL where nothing is kept.
+	 * Calls that read the loads of at most QS_PAST_TARGETS as they were: each
+	 * minute from start_s (of the cloud's clock) until before end_s, at most
+	 * past_span_s later, as far as it is complete and of the last past_days.
+	 * Makes target->past of all.  A minute without a point in it is not
+	 * known, by the same rule as that of the load; where load_error is set
+	 * when all calls have ended, what is there is not all.  NULL where nothing
+	 * is kept.
 	 */
 	bool		(*ask_past) (QsArena *arena, const QsBatch *batch,
-							 QsTarget *target, int64_t start_s,
-							 int64_t end_s, int64_t now_us,
+							 int64_t start_s, int64_t end_s, int64_t now_us,
 							 QsCallList *calls, QsError *error);
+	int			past_span_s;	/* of one question, whole minutes */
 	int			past_days;		/* for which minutes are kept */
 	QsCall	   *(*ask_in_service) (QsArena *arena, const QsBatch *batch,
 								   QsTarget *target, int64_t now_us,

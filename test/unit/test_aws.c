@@ -591,15 +591,16 @@ a_load_in_pages_is_put_together(void **state)
 	assert_float_equal(load->mean_qps, 1, 1e-9);
 }
 
-/* The past of group web-0, that many days of it. */
+/* A part of the past that began so many seconds ago. */
 static void
-ask_past(int days)
+ask_past(int64_t since_s)
 {
 	memset(&cloud->calls, 0, sizeof(cloud->calls));
-	assert_true(aws->ask_past(cloud->arena, &cloud->batch, &cloud->targets[0],
-							  VECTOR_TIME - days * INT64_C(86400),
-							  VECTOR_TIME, NOW_US, &cloud->calls,
-							  &cloud->error));
+	cloud->batch.n_targets = 2;
+	assert_true(aws->ask_past(cloud->arena, &cloud->batch,
+							  VECTOR_TIME - since_s,
+							  VECTOR_TIME - since_s + aws->past_span_s, NOW_US,
+							  &cloud->calls, &cloud->error));
 }
 
 static void
@@ -608,21 +609,20 @@ a_past_is_one_question_in_pages_and_gaps_stay_gaps(void **state)
 	const QsTarget *target = &cloud->targets[0];
 	QsCall	   *load;
 
-	ask_past(365);
+	ask_past(86400);
 	assert_int_equal(count_calls(&cloud->calls, QS_CALL_CAPACITY), 1);
 	assert_int_equal(count_calls(&cloud->calls, QS_CALL_LOAD), 1);
 	load = call_of(cloud, QS_CALL_LOAD);
-	assert_int_equal(load->n_targets, 1);
+	assert_int_equal(load->n_targets, 2);
 	assert_int_equal(load->period_s, 60);
 	assert_int_equal(load->window_end_s, 1704164520);
-	assert_true(load->window_start_s >= VECTOR_TIME - 15 * 86400);
-	assert_true(load->window_start_s <= VECTOR_TIME - 14 * 86400 + 60);
+	assert_int_equal(load->window_start_s, 1704078300);
 
 	/* a clock that this reply shows to be wrong does not move the window */
 	cloud->date_s = VECTOR_TIME + 600;
 	assert_true(reply(load, 200,
 					  "{\"MetricDataResults\":[{\"Id\":\"m0\",\"Timestamps\":"
-					  "[1703000040,1703000100],\"Values\":[60,120],"
+					  "[1704078300,1704078360],\"Values\":[60,120],"
 					  "\"StatusCode\":\"PartialData\"}],\"NextToken\":\"n\"}"));
 	assert_int_equal(cloud->follow_up.n_calls, 1);
 	assert_non_null(strstr(cloud->follow_up.calls[0]->request.body,
@@ -633,9 +633,18 @@ a_past_is_one_question_in_pages_and_gaps_stay_gaps(void **state)
 					  metrics("1704164400,1704164520", "600,600")));
 	assert_int_equal(target->load_error.class, QS_ERROR_NONE);
 	assert_int_equal(target->past->n, 3);
-	assert_int_equal(target->past->points[0].at_s, 1703000040);
+	assert_int_equal(target->past->points[0].at_s, 1704078300);
 	assert_float_equal(target->past->points[1].qps, 2, 1e-9);
 	assert_int_equal(target->past->points[2].at_s, 1704164400);
+}
+
+static void
+a_past_is_not_asked_for_where_none_is_kept(void **state)
+{
+	ask_past(INT64_C(60) * 86400);
+	assert_int_equal(cloud->calls.n_calls, 0);
+	assert_int_equal(cloud->targets[0].load_error.class, QS_ERROR_NONE);
+	assert_int_equal(cloud->targets[0].past->n, 0);
 }
 
 static void
@@ -643,7 +652,7 @@ silent_minutes_of_a_past_are_proved_by_healthy_hosts(void **state)
 {
 	const QsTarget *target = &cloud->targets[0];
 
-	ask_past(1);
+	ask_past(86400);
 	assert_true(reply(call_of(cloud, QS_CALL_CAPACITY), 200,
 					  group("web-0", SIZES "<TargetGroupARNs><member>"
 							"targetgroup/web/0123456789abcdef</member>"
@@ -666,15 +675,15 @@ a_past_that_cannot_be_read_is_an_error_and_empty(void **state)
 {
 	const QsTarget *target = &cloud->targets[0];
 
-	ask_past(1);
+	ask_past(86400);
 	qs_error_set(&cloud->error, QS_ERROR_TRANSIENT, "deadline", "late");
 	aws->abandon(call_of(cloud, QS_CALL_LOAD), &cloud->error);
 	assert_string_equal(target->load_error.code, "deadline");
 	assert_int_equal(target->past->n, 0);
 	cloud->targets[0].alb_id = NULL;
-	assert_false(aws->ask_past(cloud->arena, &cloud->batch,
-							   &cloud->targets[0], 0, VECTOR_TIME, NOW_US,
-							   &cloud->calls, &cloud->error));
+	ask_past(86400);
+	assert_string_equal(target->load_error.code, "invalid_alb_id");
+	assert_int_equal(call_of(cloud, QS_CALL_LOAD)->n_targets, 1);
 }
 
 /* Nothing could come of the question, and it is paid for. */
@@ -918,6 +927,7 @@ main(void)
 		TEST(a_missing_permission_is_named_however_long_the_identity),
 		TEST(a_load_in_pages_is_put_together),
 		TEST(a_past_is_one_question_in_pages_and_gaps_stay_gaps),
+		TEST(a_past_is_not_asked_for_where_none_is_kept),
 		TEST(silent_minutes_of_a_past_are_proved_by_healthy_hosts),
 		TEST(a_past_that_cannot_be_read_is_an_error_and_empty),
 		TEST(series_that_cannot_be_are_no_load),
