@@ -9,10 +9,10 @@
 #include "postgres.h"
 
 #include "cloud/discovery.h"
+#include "pg/calls.h"
 #include "pg/discovery.h"
 #include "pg/explain.h"
 #include "pg/json_writer.h"
-#include "pg/observe.h"
 #include "pg/resolution.h"
 #include "pg/user_sql.h"
 #include "pg/validate.h"

@@ -10,7 +10,7 @@
 #ifndef QPSSCALE_LAST_OBSERVED_H
 #define QPSSCALE_LAST_OBSERVED_H
 
-#include "pg/observe.h"
+#include "pg/calls.h"
 
 /* true: the group has it already, and it is not to be asked for. */
 extern bool qpsscale_reuse_load(const Observer *observer,
