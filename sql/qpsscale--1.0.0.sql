@@ -326,7 +326,9 @@ CREATE TABLE qpsscale.state (
 	confirmed_up bigint,
 	confirmed_down bigint,
 	confirmed_base integer,
-	confirmed_at timestamptz
+	confirmed_at timestamptz,
+	backfilled_from timestamptz,
+	backfill_retry_at timestamptz
 ) WITH (fillfactor = 50);
 
 COMMENT ON TABLE qpsscale.state IS
@@ -375,6 +377,8 @@ COMMENT ON COLUMN qpsscale.state.confirmed_up IS 'which of the last observations
 COMMENT ON COLUMN qpsscale.state.confirmed_down IS 'which of them asked for shrinking';
 COMMENT ON COLUMN qpsscale.state.confirmed_base IS 'desired capacity for which they did';
 COMMENT ON COLUMN qpsscale.state.confirmed_at IS 'the newest data that was counted';
+COMMENT ON COLUMN qpsscale.state.backfilled_from IS 'the cloud was asked for the load from before the group was first seen, back to this time; NULL = not yet, or it keeps none';
+COMMENT ON COLUMN qpsscale.state.backfill_retry_at IS 'when it is asked again, after an attempt that failed; qpsscale.errors has why';
 COMMENT ON COLUMN qpsscale.state.last_error IS 'last error; NULL after a success';
 COMMENT ON COLUMN qpsscale.state.suspended IS 'an operator has stopped actions';
 COMMENT ON COLUMN qpsscale.state.suspended_direction IS 'both, up or down';
@@ -529,7 +533,7 @@ COMMENT ON TABLE qpsscale.errors IS
 	'what went wrong; an error that repeats from tick to tick is recorded once';
 COMMENT ON COLUMN qpsscale.errors.id IS 'number, rising with time';
 COMMENT ON COLUMN qpsscale.errors.resource_group_id IS 'the group; NULL when it concerns all';
-COMMENT ON COLUMN qpsscale.errors.source IS 'load, capacity, signal NAME, activities, in_service, set_capacity, account, credentials, policy or database';
+COMMENT ON COLUMN qpsscale.errors.source IS 'load, capacity, signal NAME, activities, in_service, set_capacity, account, credentials, policy, history or database';
 COMMENT ON COLUMN qpsscale.errors.message IS 'what happened, without any secret';
 COMMENT ON COLUMN qpsscale.errors.context IS 'class, code, HTTP status';
 COMMENT ON COLUMN qpsscale.errors.occurred_at IS 'when it happened first';

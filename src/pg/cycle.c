@@ -20,6 +20,7 @@
 #include "miscadmin.h"
 #include "pg/crash_points.h"
 #include "pg/account_index.h"
+#include "pg/backfill.h"
 #include "pg/conflict.h"
 #include "pg/cycle.h"
 #include "pg/execution.h"
@@ -682,7 +683,7 @@ prepare_group(Cycle *cycle, QpsscaleGroup *group, HTAB *accounts)
 }
 
 static void
-run(Cycle *cycle)
+run(Cycle *cycle, CycleResult *result)
 {
 	HTAB	   *accounts = qpsscale_accounts_resolve(cycle->snapshot,
 													 cycle->settings);
@@ -695,6 +696,11 @@ run(Cycle *cycle)
 	QPSSCALE_CRASH_POINT(calls_submitted);
 	run_stages(cycle);
 	await_last_replies(cycle);
+	result->finished_at = GetCurrentTimestamp();
+	/* a caller does not wait for it */
+	if (!cycle->request->fresh && !cycle->over)
+		qpsscale_backfill(&cycle->observer, cycle->snapshot,
+						  cycle->started_ms);
 	qpsscale_accounts_cleanse(cycle->snapshot);
 	qpsscale_accounts_tell();
 }
@@ -780,7 +786,7 @@ qpsscale_cycle(const CycleRequest *request, CycleResult *result)
 	cycle.settings = qpsscale_worker_host->settings;
 	cycle.snapshot = &result->snapshot;
 	start_observer(&cycle);
-	run(&cycle);
+	run(&cycle, result);
 	ereport(qpsscale_elevel(DEBUG1),
 			(errmsg("qpsscale evaluated %d groups with " INT64_FORMAT " calls in " INT64_FORMAT " ms",
 					result->snapshot.n_groups, cycle.observer.calls,

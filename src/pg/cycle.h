@@ -30,6 +30,7 @@ typedef struct CycleResult
 	int			sqlstate;
 	int64		calls;
 	int64		failed_calls;
+	TimestampTz finished_at;	/* of the groups; reading the past comes after */
 } CycleResult;
 
 /*

@@ -226,6 +226,8 @@ typedef struct QpsscaleGroup
 	const char *suspended_direction;
 	TimestampTz suspended_until;	/* 0 = null */
 	TimestampTz last_action_at; /* raw, 0 = null */
+	TimestampTz backfilled_from;	/* of the past load; 0 = none of it */
+	TimestampTz backfill_retry_at;	/* 0 = at once */
 
 	/* this cycle */
 	GroupStage	stage;

@@ -361,6 +361,8 @@ qpsscale_read_group(Row *row, QpsscaleGroup *group, TimestampTz now)
 	read_verdict(row, group);
 	read_watch(row, &group->watch);
 	read_confirmations(row, &group->history.confirmations);
+	group->backfilled_from = next_time(row);
+	group->backfill_retry_at = next_time(row);
 	read_open_activity(row, &group->open);
 	group->policy.dry_run = group->row_dry_run || !group->enabled;
 }

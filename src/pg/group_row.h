@@ -52,6 +52,7 @@
 	"  s.lost_at, s.unfulfilled_scale_ups, s.fulfilled_capacity," \
 	"  s.unfulfilled_activity_id, s.stock_out_since, s.stock_out_probe_at," \
 	"  s.confirmed_up, s.confirmed_down, s.confirmed_base, s.confirmed_at," \
+	"  s.backfilled_from, s.backfill_retry_at," \
 	"  a.id, a.status, a.desired_capacity, a.eval_capacity, a.eval_total," \
 	"  a.requested_at," \
 	"  a.accepted_at"

@@ -67,6 +67,7 @@ typedef struct QpsscaleSettings
 	int			max_in_flight;
 	int			retention_s;	/* 0 = keep for ever */
 	int			sample_retention_s; /* likewise, of samples */
+	int			sample_backfill_s;	/* so much of the past is asked for */
 	int			prediction_memory_kb;	/* for predictors, of a worker */
 	int			max_instances;	/* hard ceiling for any group, 0 = none */
 	int			max_actions_per_hour;	/* of all groups, 0 = none */

@@ -71,6 +71,15 @@ forget(Kept *kept)
 	hash_search(all, &kept->group_id, HASH_REMOVE, NULL);
 }
 
+void
+qpsscale_predictors_forget(int64 group_id)
+{
+	Kept	   *kept = find(group_id);
+
+	if (kept != NULL)
+		forget(kept);
+}
+
 static void
 prepare(void)
 {

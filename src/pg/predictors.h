@@ -21,6 +21,9 @@ extern void qpsscale_predictors_load(const StoreSelection *selection,
  * observed_at is the end of the monitors' newest point. */
 extern void qpsscale_predict(QpsscaleGroup *group, TimestampTz observed_at);
 
+/* The group's past has changed: it is read anew in the next cycle. */
+extern void qpsscale_predictors_forget(int64 group_id);
+
 /* In transaction 2, in a subtransaction: stores a few that are due. */
 extern void qpsscale_predictors_store(QpsscaleGroup **groups, int n_groups);
 

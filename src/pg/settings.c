@@ -19,6 +19,7 @@
  *	max_in_flight		64			1 .. 1000		-
  *	retention			90 d		0 (for ever) ..	-
  *	sample_retention	35 d		0 (for ever) ..	-
+ *	sample_backfill		14 d		0 (nothing) ..	-
  *	prediction_memory	256 MB		0 (none) .. 1 TB	-
  *	max_instances		0 (none)	0 .. 1000000	-
  *	max_actions_per_hour	0 (none)	0 .. 1000000	-
@@ -430,6 +431,12 @@ define_behaviour(void)
 			   "kept.",
 			   "Older ones are deleted in small batches. Zero keeps them for "
 			   "ever.");
+	define_int("qpsscale.sample_backfill", &s->sample_backfill_s,
+			   14 * 24 * 60 * 60, 0, INT_MAX, GUC_UNIT_S,
+			   "How much load of the time before a group was first seen is "
+			   "asked of its cloud.",
+			   "As far as the cloud still knows it, a day at a time. Zero "
+			   "asks for nothing.");
 	define_int("qpsscale.prediction_memory", &s->prediction_memory_kb,
 			   256 * 1024, 0, 1024 * 1024 * 1024, GUC_UNIT_KB,
 			   "How much memory a worker uses to predict loads.",

@@ -25,10 +25,6 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-/* The same figures are in qpsscale.samples_of(). */
-#define CHUNK_BITS		5
-#define CHUNK_GROUPS	(1 << CHUNK_BITS)
-
 /* A row's own values stand in each row of the statement's arrays. */
 static const char write_sql[] =
 "INSERT INTO qpsscale.samples"
@@ -57,18 +53,6 @@ typedef struct Written
 
 static HTAB *written = NULL;
 
-static int64
-chunk_of(const QpsscaleGroup *group)
-{
-	return group->id >> CHUNK_BITS;
-}
-
-static int
-place_of(const QpsscaleGroup *group)
-{
-	return (int) (group->id & (CHUNK_GROUPS - 1));
-}
-
 static bool
 is_due(const StoreBatch *batch, const QpsscaleGroup *group)
 {
@@ -91,7 +75,7 @@ put_sample(StoreRows *rows, const StoreBatch *batch, QpsscaleGroup *group)
 	bool		known = capacity->known;
 
 	store_put_time(rows, batch->sampled_at);
-	store_put_int64(rows, chunk_of(group));
+	store_put_int64(rows, qpsscale_sample_chunk(group));
 	store_put_double(rows, qpsscale_observed_load(group));
 	store_put_count(rows, qpsscale_observed_in_service(group));
 	store_put_count(rows, known ? qs_capacity_base(capacity) : QS_UNKNOWN);
@@ -113,7 +97,7 @@ put_forecast(StoreRows *rows, const StoreBatch *batch, QpsscaleGroup *group)
 	const QsPredicted *told = &group->prediction.told;
 
 	store_put_time(rows, batch->sampled_at);
-	store_put_int64(rows, chunk_of(group));
+	store_put_int64(rows, qpsscale_sample_chunk(group));
 	store_put_double(rows, (double) (float) told->upper_grow);
 	store_put_double(rows, (double) (float) told->quantile);
 	store_put_int32(rows, told->grow_s);
@@ -124,13 +108,13 @@ static void
 make_place(StoreRows *rows, const StoreBatch *batch,
 		   const QpsscaleGroup *group, int64 *chunk)
 {
-	if (rows->n_rows > 0 && chunk_of(group) != *chunk)
+	if (rows->n_rows > 0 && qpsscale_sample_chunk(group) != *chunk)
 	{
 		(void) store_rows_run(rows);
 		rows->n_rows = 0;
 	}
-	*chunk = chunk_of(group);
-	while (rows->n_rows < place_of(group))
+	*chunk = qpsscale_sample_chunk(group);
+	while (rows->n_rows < qpsscale_sample_place(group))
 	{
 		store_put_time(rows, batch->sampled_at);
 		store_put_int64(rows, *chunk);
@@ -147,8 +131,8 @@ qpsscale_store_samples(StoreBatch *batch)
 	int64		chunk = 0;
 	int64		foreseen_chunk = 0;
 
-	store_rows_start(&seen, &write_plan, CHUNK_GROUPS);
-	store_rows_start(&foreseen, &foresee_plan, CHUNK_GROUPS);
+	store_rows_start(&seen, &write_plan, QPSSCALE_SAMPLE_GROUPS);
+	store_rows_start(&foreseen, &foresee_plan, QPSSCALE_SAMPLE_GROUPS);
 	for (int i = 0; i < batch->n_groups; i++)
 	{
 		QpsscaleGroup *group = batch->groups[i];

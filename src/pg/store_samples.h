@@ -10,6 +10,23 @@
 
 #include "pg/store_parts.h"
 
+/* Groups whose ids follow each other share their rows.  The same figures are
+ * in qpsscale.samples_of(). */
+#define QPSSCALE_SAMPLE_BITS	5
+#define QPSSCALE_SAMPLE_GROUPS	(1 << QPSSCALE_SAMPLE_BITS)
+
+static inline int64
+qpsscale_sample_chunk(const QpsscaleGroup *group)
+{
+	return group->id >> QPSSCALE_SAMPLE_BITS;
+}
+
+static inline int
+qpsscale_sample_place(const QpsscaleGroup *group)
+{
+	return (int) (group->id & (QPSSCALE_SAMPLE_GROUPS - 1));
+}
+
 /* In transaction 2, after the verdicts. */
 extern void qpsscale_store_samples(StoreBatch *batch);
 

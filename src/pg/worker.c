@@ -130,7 +130,8 @@ static void
 publish_cycle(const CycleResult *result, TimestampTz started, bool tick)
 {
 	QsNetStats	net;
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz finished = result->finished_at != 0 ? result->finished_at :
+		GetCurrentTimestamp();
 
 	if (slot == NULL)
 		return;
@@ -139,8 +140,8 @@ publish_cycle(const CycleResult *result, TimestampTz started, bool tick)
 	if (tick)
 	{
 		slot->stats.ticks++;
-		slot->stats.last_tick_finished_at = now;
-		slot->stats.last_tick_ms = (now - started) / 1000.0;
+		slot->stats.last_tick_finished_at = finished;
+		slot->stats.last_tick_ms = (finished - started) / 1000.0;
 	}
 	slot->stats.groups_evaluated += result->snapshot.n_groups;
 	slot->stats.api_calls += result->calls;

@@ -18,6 +18,7 @@ import zlib
 from xml.sax.saxutils import escape
 
 import aws_identity
+from faults import span_of
 
 AUTOSCALING, MONITORING = "autoscaling", "monitoring"
 STS = "sts"
@@ -44,6 +45,7 @@ FURTHER_METRICS = {"CPUUtilization": "Average", "mem_used_percent": "Average",
 
 MAX_QUERIES = 500
 MAX_POINTS = 100800
+MINUTES_KEPT = 15 * 86400       # seconds; then only longer periods are kept
 
 _ID = re.compile(r"[a-z][a-zA-Z0-9_]*")
 _MEMBER = re.compile(r"(\w+)\.member\.(\d+)")
@@ -130,7 +132,8 @@ class Request:
     def facts(self):
         """What faults are matched against."""
         return {"action": self.action, "service": self.service,
-                "region": self.region, "ids": self.ids}
+                "region": self.region, "ids": self.ids,
+                "span": span_of(self.body)}
 
     def integer(self, name, default, low, high):
         text = self.params.get(name)
@@ -507,7 +510,8 @@ class Api:
         times = range(int(start) - int(start) % period, int(end), period)
         found = []
         for at in times:
-            if at + 60 > now - balancer.lag:
+            if at + 60 > now - balancer.lag or (
+                    period < 300 and at < now - MINUTES_KEPT):
                 continue
             value = self._value(balancer, name, named, stat.get("Stat"),
                                 sim_now - (now - at), period, now)

@@ -12,6 +12,7 @@ import time
 
 import signature
 from datapoints import METHODS, Window
+from faults import span_of
 from groups import is_count
 from traffic import mix
 
@@ -21,6 +22,7 @@ SERVICES = MONITOR + AUTOSCALING
 
 MAX_METRIC_INSTANCES = 50
 MAX_METRIC_POINTS = 1440
+MAX_METRIC_RANGE = 86400        # seconds between StartTime and EndTime
 MAX_GROUP_IDS = 10
 MAX_PAGE_SIZE = 50
 MAX_INSTANCE_IDS = 20
@@ -108,7 +110,8 @@ class Request:
     def facts(self):
         """What faults are matched against."""
         return {"action": self.action, "service": self.service,
-                "region": self.region, "ids": self.ids}
+                "region": self.region, "ids": self.ids,
+                "span": span_of(self.body)}
 
     def integer(self, name, default, low, high):
         """A whole number within bounds; default when it is not there."""
@@ -275,6 +278,9 @@ class Api:
             raise invalid("EndTime", "EndTime must be after StartTime.")
         if end > now:
             raise invalid("EndTime", "EndTime must not be in the future.")
+        if end - start > MAX_METRIC_RANGE:
+            raise invalid("EndTime", "The range must not exceed %d seconds."
+                          % MAX_METRIC_RANGE)
         text = body.get("Period", "1m")
         match = _PERIOD.fullmatch(text) if isinstance(text, str) else None
         if match is None or int(match.group(1)) == 0:

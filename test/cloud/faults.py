@@ -16,7 +16,8 @@ KINDS = ("hang", "reset", "close", "drip", "status", "error_200", "truncated",
          "delay", "deep", "redirect", "empty", "gateway", "body")
 # No fault strikes these that does not name them.
 NAMED_ONLY = {"webhook"}.union(identity.ACTIONS)
-MATCH_KEYS = {"action", "service", "group_id", "alb_id", "region"}
+MATCH_KEYS = {"action", "service", "group_id", "alb_id", "region",
+              "longer_than"}
 
 STATUS_CODES = {
     400: (100001, "InvalidParameter"),
@@ -29,6 +30,17 @@ STATUS_CODES = {
     503: (100019, "ServiceUnavailableTemporarily"),
     504: (100016, "InternalServiceTimeout"),
 }
+
+
+def span_of(body):
+    """Seconds that a question of metrics is about; 0 where it is none."""
+    if not isinstance(body, dict):
+        return 0
+    start, end = body.get("StartTime"), body.get("EndTime")
+    if all(isinstance(t, (int, float)) and not isinstance(t, bool)
+           for t in (start, end)):
+        return end - start
+    return 0
 
 
 class Fault:
@@ -46,6 +58,8 @@ class Fault:
         self.params = spec.get("params") or {}
         if not isinstance(self.match, dict) or set(self.match) - MATCH_KEYS:
             raise ValueError("match takes " + ", ".join(sorted(MATCH_KEYS)))
+        if not isinstance(self.match.get("longer_than", 0), (int, float)):
+            raise ValueError("longer_than must be a number")
         if not isinstance(self.params, dict):
             raise ValueError("params must be an object")
         self.probability = spec.get("probability")
@@ -61,13 +75,17 @@ class Fault:
                 raise ValueError("times and skip must be whole numbers")
 
     def matches(self, facts):
-        """facts: the request's action, service, region, ids."""
+        """facts: the request's action, service, region, ids, and the seconds
+        between StartTime and EndTime where it has them."""
         if (facts["action"] in NAMED_ONLY
                 and self.match.get("action") != facts["action"]):
             return False        # no cloud fault strikes it by accident
         for key, wanted in self.match.items():
             if key in ("group_id", "alb_id"):
                 if wanted not in facts["ids"]:
+                    return False
+            elif key == "longer_than":
+                if not facts.get("span", 0) > wanted:
                     return False
             elif facts.get(key) != wanted:
                 return False

@@ -248,6 +248,8 @@ class Metrics(Cloud):
     def test_time_range(self):
         now = int(time.time())
         for fields in ({"EndTime": now + 60},
+                       {"StartTime": now - 86460, "EndTime": now - 59,
+                        "Period": "5m"},
                        {"StartTime": now - 60, "EndTime": now - 60},
                        {"StartTime": now - 60, "EndTime": now - 120}):
             self.assertEqual(code_of(self.cloud.metric(["a"], **fields)),

@@ -213,6 +213,16 @@ class Served(unittest.TestCase):
         self.assertEqual(
             self.emulator.control("GET", "counters")["metrics_asked"], 3)
 
+    def test_minutes_are_kept_for_fifteen_days(self):
+        self.emulator.control("PUT", "traffic/" + urllib.parse.quote(
+            BALANCER, safe=""), {"kind": "constant", "qps": 10})
+        now = int(time.time()) // 60 * 60
+        for days, points in ((14, 5), (16, 0)):
+            end = now - days * 86400
+            _, reply = self.metrics([self.query("m0")], end=end)
+            self.assertEqual(len(reply["MetricDataResults"][0]["Values"]),
+                             points)
+
     def test_more_than_five_hundred_queries_are_refused(self):
         status, reply = self.metrics([self.query("m%d" % i)
                                       for i in range(501)])

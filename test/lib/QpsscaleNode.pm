@@ -33,6 +33,7 @@ my %defaults = (
 	'qpsscale.allowed_hosts' => "'127.0.0.1'",
 	'qpsscale.interval' => "'1s'",
 	'qpsscale.metric_resolution' => "'1s'",
+	'qpsscale.sample_backfill' => '0',
 	'qpsscale.host_id' => "'test'",
 	'max_worker_processes' => '16',
 	'log_min_messages' => 'info');
