@@ -25,24 +25,34 @@ typedef struct Member
 {
 	enum
 	{
-		AUTOREGRESSION, DIFFERENCES, SMOOTHING, ANALOGY
+		AUTOREGRESSION, DIFFERENCES, SMOOTHING, ANALOGY, DAYS
 	}			family;
-	QsAutoregressionPlan plan;	/* of SMOOTHING, the scale */
+	union
+	{
+		QsAutoregressionPlan plan;	/* of AUTOREGRESSION */
+		int			days_apart; /* of DIFFERENCES */
+		QsScale		scale;		/* of SMOOTHING; ANALOGY takes logs */
+		QsDaysPlan	days;		/* of DAYS */
+	};
 } Member;
 
 /* The first is the one that the bands are taken from. */
 static const Member members[] = {
-	{AUTOREGRESSION, {QS_SCALE_LOG,.harmonics = 6,.many = true}},
-	{AUTOREGRESSION, {QS_SCALE_ROOT,.harmonics = 0}},
-	{AUTOREGRESSION, {QS_SCALE_LOG,.harmonics = 3,.two_weeks = true}},
-	{AUTOREGRESSION, {QS_SCALE_LOG,.harmonics = 3,.many = true,
+	{AUTOREGRESSION,.plan = {QS_SCALE_LOG,.harmonics = 6,.many = true}},
+	{AUTOREGRESSION,.plan = {QS_SCALE_ROOT,.harmonics = 0}},
+	{AUTOREGRESSION,.plan = {QS_SCALE_LOG,.harmonics = 3,.two_weeks = true}},
+	{AUTOREGRESSION,.plan = {QS_SCALE_LOG,.harmonics = 3,.many = true,
 	.further_days = true}},
-	{AUTOREGRESSION, {QS_SCALE_LINEAR,.harmonics = 6,.many = true}},
-	{DIFFERENCES, {QS_SCALE_LOG,.harmonics = 0}},
-	{SMOOTHING, {QS_SCALE_ROOT,.harmonics = 0}},
-	{SMOOTHING, {QS_SCALE_LOG,.harmonics = 0}},
-	{SMOOTHING, {QS_SCALE_LINEAR,.harmonics = 0}},
-	{ANALOGY, {QS_SCALE_LOG,.harmonics = 0}}
+	{AUTOREGRESSION,.plan = {QS_SCALE_LINEAR,.harmonics = 6,.many = true}},
+	{DIFFERENCES,.days_apart = 7},
+	{DIFFERENCES,.days_apart = 1},
+	{SMOOTHING,.scale = QS_SCALE_ROOT},
+	{SMOOTHING,.scale = QS_SCALE_LOG},
+	{SMOOTHING,.scale = QS_SCALE_LINEAR},
+	{ANALOGY,.scale = QS_SCALE_LOG},
+	{DAYS,.days = {QS_SCALE_LOG,.days = 2}},
+	{DAYS,.days = {QS_SCALE_LINEAR,.days = 1}},
+	{DAYS,.days = {QS_SCALE_LOG,.days = 2,.from_yesterday = true}}
 };
 
 #define MEMBERS		((int) (sizeof(members) / sizeof(members[0])))
@@ -95,15 +105,21 @@ ask(Work *work, const Member *member, int count, int ahead, double *result)
 												 count, ahead, result);
 		case DIFFERENCES:
 			return qs_forecast_by_differences(room, work->seasons,
+											  member->days_apart *
+											  work->seasons.day,
 											  work->values, count, ahead,
 											  result);
 		case SMOOTHING:
 			return qs_forecast_by_smoothing(room, work->seasons,
-											member->plan.scale, work->values,
+											member->scale, work->values,
 											count, ahead, result);
 		case ANALOGY:
 			return qs_forecast_by_analogy(room, work->seasons, work->values,
 										  count, ahead, result);
+		case DAYS:
+			return qs_forecast_by_days(room, work->seasons,
+									   &member->days, work->values,
+									   count, ahead, result);
 	}
 	return false;
 }
@@ -116,7 +132,7 @@ static bool
 try_member(Work *work, const Member *member, double *result, double *error)
 {
 	int			length = FOLD_DAYS * work->seasons.day;
-	int			least = 25 * work->seasons.day / 2;
+	int			least = work->seasons.week;
 	double		sum = 0;
 	int			folds = 0;
 

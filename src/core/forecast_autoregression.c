@@ -72,51 +72,6 @@ dot_products(const double *a, const double *const *columns, int column_count,
 	}
 }
 
-/*
- * Solves "matrix . solution = right" for a symmetric positive matrix of which
- * the lower triangle is given (it is overwritten).  A pivot that is not
- * positive, which takes a constant series, is lifted to a tiny one.
- */
-static void
-solve(double matrix[][QS_FORECAST_MAX_COLUMNS], const double *right, int size,
-	  double *solution)
-{
-	double		y[QS_FORECAST_MAX_COLUMNS];
-
-	for (int i = 0; i < size; i++)
-	{
-		double		sum;
-
-		for (int j = 0; j < i; j++)
-		{
-			sum = matrix[i][j];
-			for (int k = 0; k < j; k++)
-				sum -= matrix[i][k] * matrix[j][k];
-			matrix[i][j] = sum / matrix[j][j];
-		}
-		sum = matrix[i][i];
-		for (int k = 0; k < i; k++)
-			sum -= matrix[i][k] * matrix[i][k];
-		matrix[i][i] = sqrt(sum > 1e-300 ? sum : 1e-300);
-	}
-	for (int i = 0; i < size; i++)
-	{
-		double		sum = right[i];
-
-		for (int k = 0; k < i; k++)
-			sum -= matrix[i][k] * y[k];
-		y[i] = sum / matrix[i][i];
-	}
-	for (int i = size - 1; i >= 0; i--)
-	{
-		double		sum = y[i];
-
-		for (int k = i + 1; k < size; k++)
-			sum -= matrix[k][i] * solution[k];
-		solution[i] = sum / matrix[i][i];
-	}
-}
-
 /* What a regression reads: "rows" values of target and of each column. */
 typedef struct Design
 {
@@ -170,7 +125,7 @@ regress(QsForecastRoom *room, const Design *design, double *coefficients)
 			dot_products(room->weighted, &design->target, 1, rows, &right[c]);
 			matrix[c][c] += design->ridge[c];
 		}
-		solve(matrix, right, design->column_count, coefficients);
+		qs_solve(matrix, right, design->column_count, coefficients);
 		if (round == ROBUST_ROUNDS)
 			return;
 		absolute_errors(room, design, coefficients);
@@ -410,10 +365,10 @@ qs_forecast_by_autoregression(QsForecastRoom *room, QsSeasons seasons,
 	return true;
 }
 
-/* ---- on differences to a week ago ---- */
+/* ---- on differences to a day or a week ago ---- */
 
 static int
-choose_difference_lags(QsSeasons seasons, int count, int *lags)
+choose_difference_lags(QsSeasons seasons, int apart, int count, int *lags)
 {
 	int			day = seasons.day;
 	int			week = seasons.week;
@@ -423,18 +378,27 @@ choose_difference_lags(QsSeasons seasons, int count, int *lags)
 	n = add_lags(lags, n, 1, 4, longest);
 	n = add_lags(lags, n, day - 1, day + 1, longest);
 	n = add_lag(lags, n, 2 * day, longest);
-	n = add_lag(lags, n, 6 * day, longest);
-	n = add_lags(lags, n, week, week + 1, longest);
+	if (apart == day)
+	{
+		for (int days = 3; days <= 5; days++)
+			n = add_lag(lags, n, days * day, longest);
+		n = add_lags(lags, n, 6 * day - 1, 6 * day + 1, longest);
+		n = add_lag(lags, n, week, longest);
+	}
+	else
+	{
+		n = add_lag(lags, n, 6 * day, longest);
+		n = add_lags(lags, n, week, week + 1, longest);
+	}
 	return n > 0 ? n : add_lags(lags, n, 1, 2, week);
 }
 
 bool
-qs_forecast_by_differences(QsForecastRoom *room, QsSeasons seasons,
+qs_forecast_by_differences(QsForecastRoom *room, QsSeasons seasons, int apart,
 						   const double *values, int count, int ahead,
 						   double *result)
 {
-	int			week = seasons.week;
-	int			known = count - week;
+	int			known = count - apart;
 	double	   *x = room->x;
 	double	   *z = room->z;
 	int			lags[QS_FORECAST_MAX_LAGS];
@@ -448,8 +412,8 @@ qs_forecast_by_differences(QsForecastRoom *room, QsSeasons seasons,
 		return false;
 	qs_scale_apply(QS_SCALE_LOG, values, count, x, &unit);
 	for (int t = 0; t < known; t++)
-		z[t] = x[t + week] - x[t];
-	design.column_count = choose_difference_lags(seasons, known, lags);
+		z[t] = x[t + apart] - x[t];
+	design.column_count = choose_difference_lags(seasons, apart, known, lags);
 	start = largest(lags, design.column_count);
 	design.rows = known - start;
 	design.target = z + start;
@@ -464,7 +428,7 @@ qs_forecast_by_differences(QsForecastRoom *room, QsSeasons seasons,
 	memset(z + known, 0, (size_t) ahead * sizeof(double));
 	go_on(lags, design.column_count, coefficients, z, known, ahead);
 	for (int k = 0; k < ahead; k++)
-		x[count + k] = x[count + k - week] + z[known + k];
+		x[count + k] = x[count + k - apart] + z[known + k];
 	qs_forecast_bound(x + count, ahead, qs_forecast_limits(x, count));
 	for (int k = 0; k < ahead; k++)
 		result[k] = qs_scale_invert(QS_SCALE_LOG, unit, x[count + k]);

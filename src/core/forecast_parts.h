@@ -96,6 +96,16 @@ extern double qs_quantile_of_sorted(const double *sorted, int count,
 extern double qs_middle_mean(const double *values, const double *weights,
 							 int count);
 
+/* ---- linear equations ---- */
+
+/*
+ * Solves "matrix . solution = right" for a symmetric positive matrix of which
+ * the lower triangle is given (it is overwritten).  A pivot that is not
+ * positive, which takes a constant series, is lifted to a tiny one.
+ */
+extern void qs_solve(double matrix[][QS_FORECAST_MAX_COLUMNS],
+					 const double *right, int size, double *solution);
+
 /* ---- seasonal autoregression ---- */
 
 typedef struct QsAutoregression
@@ -131,9 +141,9 @@ extern bool qs_forecast_by_autoregression(QsForecastRoom *room,
 										  const QsAutoregressionPlan *plan,
 										  const double *values, int count,
 										  int ahead, double *result);
-/* On differences to a week ago. */
+/* On differences to a day or a week ago. */
 extern bool qs_forecast_by_differences(QsForecastRoom *room,
-									   QsSeasons seasons,
+									   QsSeasons seasons, int apart,
 									   const double *values, int count,
 									   int ahead, double *result);
 
@@ -144,6 +154,18 @@ extern bool qs_forecast_by_smoothing(QsForecastRoom *room, QsSeasons seasons,
 									 int count, int ahead, double *result);
 
 /* ---- similar days ---- */
+
+/* How days are compared, and from where they go on. */
+typedef struct QsDaysPlan
+{
+	QsScale		scale;
+	int			days;			/* that must be alike */
+	bool		from_yesterday; /* or else from a level */
+} QsDaysPlan;
+
+extern bool qs_forecast_by_days(QsForecastRoom *room, QsSeasons seasons,
+								const QsDaysPlan *plan, const double *values,
+								int count, int ahead, double *result);
 
 extern bool qs_forecast_by_analogy(QsForecastRoom *room, QsSeasons seasons,
 								   const double *values, int count, int ahead,

@@ -31,7 +31,9 @@ typedef struct Vector
 
 static const int vector_steps[3] = {0, 23, 47};
 
-static const Vector members_of_400[] = {
+#define MEMBERS	14
+
+static const Vector members_of_400[MEMBERS] = {
 	{{146.866094235, 119.546124285, 80.3373129625}},
 	{{148.767312207, 121.633836471, 81.4914371077}},
 	{{146.984301585, 119.629769174, 80.3429020037}},
@@ -41,10 +43,14 @@ static const Vector members_of_400[] = {
 	{{140.88895508, 117.618134515, 92.8007780403}},
 	{{144.540176948, 119.176513542, 80.8495252252}},
 	{{148.708766453, 122.044343824, 82.199530723}},
-	{{151.347389716, 120.478470984, 85.0639953216}}
+	{{151.347389716, 120.478470984, 85.0639953216}},
+	{{148.766450815, 120.693420349, 83.6760235722}},
+	{{151.044532068, 122.69078872, 88.6777755298}},
+	{{155.111688549, 159.821758686, 148.956467604}},
+	{{145.66866798, 119.338469153, 87.753070292}}
 };
 
-static const Vector members_of_800[] = {
+static const Vector members_of_800[MEMBERS] = {
 	{{240.700044211, 271.301435919, 312.646064334}},
 	{{241.213588484, 270.421234364, 313.6031659}},
 	{{238.383000739, 263.934687653, 309.780632319}},
@@ -54,7 +60,11 @@ static const Vector members_of_800[] = {
 	{{232.182139571, 251.404451337, 287.375037165}},
 	{{240.697477703, 270.534013925, 311.950907568}},
 	{{240.880109256, 268.406330203, 311.015111004}},
-	{{236.17217431, 259.299208923, 299.064318224}}
+	{{236.17217431, 259.299208923, 299.064318224}},
+	{{239.717358016, 269.61304731, 308.8042314}},
+	{{233.017117521, 258.914792039, 301.517286605}},
+	{{237.407471152, 265.126893448, 284.757444536}},
+	{{222.617143455, 240.007400536, 278.69863456}}
 };
 
 /* Those of forecast.c's table, in the order of the vectors. */
@@ -62,7 +72,7 @@ static bool
 ask_member(QsForecastRoom *room, int member, const double *values, int count,
 		   double *result)
 {
-	static const QsAutoregressionPlan plans[10] = {
+	static const QsAutoregressionPlan plans[MEMBERS] = {
 		[0] = {QS_SCALE_LOG,.harmonics = 6,.many = true},
 		[1] = {QS_SCALE_ROOT,.harmonics = 0},
 		[2] = {QS_SCALE_LOG,.harmonics = 3,.two_weeks = true},
@@ -72,12 +82,19 @@ ask_member(QsForecastRoom *room, int member, const double *values, int count,
 		[8] = {QS_SCALE_LINEAR,.harmonics = 6,.many = true},
 		[9] = {QS_SCALE_LINEAR,.harmonics = 0}
 	};
+	static const QsDaysPlan days_plans[MEMBERS] = {
+		[11] = {QS_SCALE_LOG,.days = 2},
+		[12] = {QS_SCALE_LINEAR,.days = 1},
+		[13] = {QS_SCALE_LOG,.days = 2,.from_yesterday = true}
+	};
 
 	switch (member)
 	{
 		case 3:
-			return qs_forecast_by_differences(room, hourly, values, count,
-											  AHEAD, result);
+		case 10:
+			return qs_forecast_by_differences(room, hourly,
+											  member == 3 ? 168 : 24, values,
+											  count, AHEAD, result);
 		case 4:
 		case 5:
 		case 9:
@@ -86,6 +103,11 @@ ask_member(QsForecastRoom *room, int member, const double *values, int count,
 		case 6:
 			return qs_forecast_by_analogy(room, hourly, values, count, AHEAD,
 										  result);
+		case 11:
+		case 12:
+		case 13:
+			return qs_forecast_by_days(room, hourly, &days_plans[member],
+									   values, count, AHEAD, result);
 		default:
 			return qs_forecast_by_autoregression(room, hourly, &plans[member],
 												 values, count, AHEAD, result);
@@ -103,7 +125,7 @@ check_members(int count, const Vector *expected)
 
 	make_load(values, count);
 	assert_true(qs_forecast_room_make(&room, arena, hourly, count, AHEAD));
-	for (int member = 0; member < 10; member++)
+	for (int member = 0; member < MEMBERS; member++)
 	{
 		assert_true(ask_member(&room, member, values, count, result));
 		for (int i = 0; i < 3; i++)
