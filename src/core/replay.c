@@ -104,7 +104,8 @@ predict(QsReplay *replay, const QsBacktestView *view, const QsLoad *load)
 	QsObserved	observed = {
 		.end_us = replay->begin_us + view->known * tick_us,
 		.load = view->newest,
-		.carried = view->served_by * plan->per_instance,
+		/* as a worker sees it, who knows only what the policy says */
+		.carried = view->served_by * each,
 		.floor_load = plan->min * each,
 		.share = replay->share,
 		.frozen = !replay->steers || view->ready + view->pending >= plan->max
