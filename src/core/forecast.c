@@ -25,14 +25,15 @@ typedef struct Member
 {
 	enum
 	{
-		AUTOREGRESSION, DIFFERENCES, SMOOTHING, ANALOGY, DAYS
+		AUTOREGRESSION, DIFFERENCES, SMOOTHING, DAYS, SPECTRUM, WEEKS
 	}			family;
 	union
 	{
 		QsAutoregressionPlan plan;	/* of AUTOREGRESSION */
 		int			days_apart; /* of DIFFERENCES */
-		QsScale		scale;		/* of SMOOTHING; ANALOGY takes logs */
+		QsScale		scale;		/* of SMOOTHING; WEEKS takes logs */
 		QsDaysPlan	days;		/* of DAYS */
+		QsSpectrumPlan spectrum;	/* of SPECTRUM */
 	};
 } Member;
 
@@ -49,10 +50,15 @@ static const Member members[] = {
 	{SMOOTHING,.scale = QS_SCALE_ROOT},
 	{SMOOTHING,.scale = QS_SCALE_LOG},
 	{SMOOTHING,.scale = QS_SCALE_LINEAR},
-	{ANALOGY,.scale = QS_SCALE_LOG},
 	{DAYS,.days = {QS_SCALE_LOG,.days = 2}},
 	{DAYS,.days = {QS_SCALE_LINEAR,.days = 1}},
-	{DAYS,.days = {QS_SCALE_LOG,.days = 2,.from_yesterday = true}}
+	{DAYS,.days = {QS_SCALE_LOG,.days = 2,.from_yesterday = true}},
+	{SPECTRUM,.spectrum = {QS_SCALE_LOG, QS_WITHOUT_NOTHING}},
+	{SPECTRUM,.spectrum = {QS_SCALE_LINEAR, QS_WITHOUT_NOTHING}},
+	{SPECTRUM,.spectrum = {QS_SCALE_LINEAR, QS_WITHOUT_YESTERDAY}},
+	{SPECTRUM,.spectrum = {QS_SCALE_LOG, QS_WITHOUT_WEEK}},
+	{SPECTRUM,.spectrum = {QS_SCALE_LINEAR, QS_WITHOUT_WEEK}},
+	{WEEKS,.scale = QS_SCALE_LOG}
 };
 
 #define MEMBERS		((int) (sizeof(members) / sizeof(members[0])))
@@ -113,13 +119,17 @@ ask(Work *work, const Member *member, int count, int ahead, double *result)
 			return qs_forecast_by_smoothing(room, work->seasons,
 											member->scale, work->values,
 											count, ahead, result);
-		case ANALOGY:
-			return qs_forecast_by_analogy(room, work->seasons, work->values,
-										  count, ahead, result);
 		case DAYS:
 			return qs_forecast_by_days(room, work->seasons,
 									   &member->days, work->values,
 									   count, ahead, result);
+		case SPECTRUM:
+			return qs_forecast_by_spectrum(room, work->seasons,
+										   &member->spectrum, work->values,
+										   count, ahead, result);
+		case WEEKS:
+			return qs_forecast_by_weeks(room, work->seasons, work->values,
+										count, ahead, result);
 	}
 	return false;
 }

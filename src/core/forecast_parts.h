@@ -22,7 +22,7 @@
 #define QS_FORECAST_MAX_COLUMNS	\
 	(QS_FORECAST_MAX_LAGS + 2 * QS_FORECAST_MAX_HARMONICS + 1)
 
-#define QS_FORECAST_MAX_MEMBERS	16
+#define QS_FORECAST_MAX_MEMBERS	20
 
 /*
  * For the few loops in which a forecast spends its time: also compiled for
@@ -167,9 +167,29 @@ extern bool qs_forecast_by_days(QsForecastRoom *room, QsSeasons seasons,
 								const QsDaysPlan *plan, const double *values,
 								int count, int ahead, double *result);
 
-extern bool qs_forecast_by_analogy(QsForecastRoom *room, QsSeasons seasons,
-								   const double *values, int count, int ahead,
-								   double *result);
+/* ---- what the last days make likely ---- */
+
+typedef struct QsSpectrumPlan
+{
+	QsScale		scale;
+	enum
+	{
+		QS_WITHOUT_NOTHING,
+		QS_WITHOUT_YESTERDAY,	/* differences to a day ago */
+		QS_WITHOUT_WEEK			/* the mean week */
+	}			without;
+} QsSpectrumPlan;
+
+extern bool qs_forecast_by_spectrum(QsForecastRoom *room, QsSeasons seasons,
+									const QsSpectrumPlan *plan,
+									const double *values, int count,
+									int ahead, double *result);
+
+/* ---- the last weeks ---- */
+
+extern bool qs_forecast_by_weeks(QsForecastRoom *room, QsSeasons seasons,
+								 const double *values, int count, int ahead,
+								 double *result);
 
 /* ---- before and after ---- */
 

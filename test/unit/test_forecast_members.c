@@ -31,7 +31,7 @@ typedef struct Vector
 
 static const int vector_steps[3] = {0, 23, 47};
 
-#define MEMBERS	14
+#define MEMBERS	19
 
 static const Vector members_of_400[MEMBERS] = {
 	{{146.866094235, 119.546124285, 80.3373129625}},
@@ -40,14 +40,19 @@ static const Vector members_of_400[MEMBERS] = {
 	{{151.32769319, 118.637662338, 84.5899972511}},
 	{{151.430305359, 120.531477413, 85.0943745954}},
 	{{151.52053112, 120.574747526, 85.1043805816}},
-	{{140.88895508, 117.618134515, 92.8007780403}},
 	{{144.540176948, 119.176513542, 80.8495252252}},
 	{{148.708766453, 122.044343824, 82.199530723}},
 	{{151.347389716, 120.478470984, 85.0639953216}},
 	{{148.766450815, 120.693420349, 83.6760235722}},
 	{{151.044532068, 122.69078872, 88.6777755298}},
 	{{155.111688549, 159.821758686, 148.956467604}},
-	{{145.66866798, 119.338469153, 87.753070292}}
+	{{145.66866798, 119.338469153, 87.753070292}},
+	{{150.419300326, 139.314466647, 118.793744443}},
+	{{148.226536951, 125.954397429, 95.7225556487}},
+	{{145.257621644, 115.189417291, 83.013737677}},
+	{{150.793284818, 121.785456613, 84.1597434558}},
+	{{151.852807997, 121.46027172, 82.9143196161}},
+	{{151.934387531, 120.73200535, 85.1260725814}}
 };
 
 static const Vector members_of_800[MEMBERS] = {
@@ -57,14 +62,19 @@ static const Vector members_of_800[MEMBERS] = {
 	{{235.768119177, 258.124280327, 312.232550512}},
 	{{236.262710097, 259.299925849, 298.939565148}},
 	{{236.204595247, 259.431141593, 299.008176926}},
-	{{232.182139571, 251.404451337, 287.375037165}},
 	{{240.697477703, 270.534013925, 311.950907568}},
 	{{240.880109256, 268.406330203, 311.015111004}},
 	{{236.17217431, 259.299208923, 299.064318224}},
 	{{239.717358016, 269.61304731, 308.8042314}},
 	{{233.017117521, 258.914792039, 301.517286605}},
 	{{237.407471152, 265.126893448, 284.757444536}},
-	{{222.617143455, 240.007400536, 278.69863456}}
+	{{222.617143455, 240.007400536, 278.69863456}},
+	{{237.407197068, 276.827668257, 356.091412979}},
+	{{235.20382048, 268.358650186, 313.878764479}},
+	{{235.238639484, 262.616739075, 302.71447575}},
+	{{237.541537794, 259.324470601, 305.54173121}},
+	{{236.921083217, 260.630132535, 303.56066052}},
+	{{234.395497066, 258.151295268, 301.891344827}}
 };
 
 /* Those of forecast.c's table, in the order of the vectors. */
@@ -76,38 +86,55 @@ ask_member(QsForecastRoom *room, int member, const double *values, int count,
 		[0] = {QS_SCALE_LOG,.harmonics = 6,.many = true},
 		[1] = {QS_SCALE_ROOT,.harmonics = 0},
 		[2] = {QS_SCALE_LOG,.harmonics = 3,.two_weeks = true},
-		[4] = {QS_SCALE_ROOT,.harmonics = 0},
-		[5] = {QS_SCALE_LOG,.harmonics = 0},
-		[7] = {QS_SCALE_LOG,.harmonics = 3,.many = true,.further_days = true},
-		[8] = {QS_SCALE_LINEAR,.harmonics = 6,.many = true},
-		[9] = {QS_SCALE_LINEAR,.harmonics = 0}
+		[6] = {QS_SCALE_LOG,.harmonics = 3,.many = true,.further_days = true},
+		[7] = {QS_SCALE_LINEAR,.harmonics = 6,.many = true}
 	};
-	static const QsDaysPlan days_plans[MEMBERS] = {
-		[11] = {QS_SCALE_LOG,.days = 2},
-		[12] = {QS_SCALE_LINEAR,.days = 1},
-		[13] = {QS_SCALE_LOG,.days = 2,.from_yesterday = true}
+	static const QsScale scales[MEMBERS] = {
+		[4] = QS_SCALE_ROOT,
+		[5] = QS_SCALE_LOG,
+		[8] = QS_SCALE_LINEAR
+	};
+	static const QsDaysPlan days[MEMBERS] = {
+		[10] = {QS_SCALE_LOG,.days = 2},
+		[11] = {QS_SCALE_LINEAR,.days = 1},
+		[12] = {QS_SCALE_LOG,.days = 2,.from_yesterday = true}
+	};
+	static const QsSpectrumPlan spectra[MEMBERS] = {
+		[13] = {QS_SCALE_LOG, QS_WITHOUT_NOTHING},
+		[14] = {QS_SCALE_LINEAR, QS_WITHOUT_NOTHING},
+		[15] = {QS_SCALE_LINEAR, QS_WITHOUT_YESTERDAY},
+		[16] = {QS_SCALE_LOG, QS_WITHOUT_WEEK},
+		[17] = {QS_SCALE_LINEAR, QS_WITHOUT_WEEK}
 	};
 
 	switch (member)
 	{
 		case 3:
-		case 10:
-			return qs_forecast_by_differences(room, hourly,
-											  member == 3 ? 168 : 24, values,
+			return qs_forecast_by_differences(room, hourly, 168, values,
 											  count, AHEAD, result);
+		case 9:
+			return qs_forecast_by_differences(room, hourly, 24, values, count,
+											  AHEAD, result);
 		case 4:
 		case 5:
-		case 9:
-			return qs_forecast_by_smoothing(room, hourly, plans[member].scale,
+		case 8:
+			return qs_forecast_by_smoothing(room, hourly, scales[member],
 											values, count, AHEAD, result);
-		case 6:
-			return qs_forecast_by_analogy(room, hourly, values, count, AHEAD,
-										  result);
+		case 10:
 		case 11:
 		case 12:
+			return qs_forecast_by_days(room, hourly, &days[member], values,
+									   count, AHEAD, result);
 		case 13:
-			return qs_forecast_by_days(room, hourly, &days_plans[member],
-									   values, count, AHEAD, result);
+		case 14:
+		case 15:
+		case 16:
+		case 17:
+			return qs_forecast_by_spectrum(room, hourly, &spectra[member],
+										   values, count, AHEAD, result);
+		case 18:
+			return qs_forecast_by_weeks(room, hourly, values, count, AHEAD,
+										result);
 		default:
 			return qs_forecast_by_autoregression(room, hourly, &plans[member],
 												 values, count, AHEAD, result);
