@@ -19,8 +19,7 @@
 
 #define ORIGINS_DAYS	10
 #define POOLED			2		/* neighbouring distances to either side */
-#define STRETCH			1.2		/* with four weeks of history or more */
-#define STRETCH_OF_SHORT	1.4 /* with ten days, and linear between them */
+#define STRETCH			3.0		/* for each coefficient of each row */
 
 /* ---- from the model's own errors ---- */
 
@@ -124,15 +123,13 @@ errors_make(Errors *errors, QsArena *arena, int origins)
 	return errors->pooled != NULL && errors->other != NULL;
 }
 
-/* Coefficients that were learned from little know it too well. */
+/* The fewer rows a coefficient was learned from, the better it knows them. */
 static double
-stretch_for(QsSeasons seasons, int count)
+stretch_for(const QsAutoregression *model, int rows)
 {
-	double		missing = (28.0 * seasons.day - count) / (18.0 * seasons.day);
+	int			coefficients = model->lag_count + model->harmonics + 1;
 
-	if (missing < 0)
-		missing = 0;
-	return STRETCH + (STRETCH_OF_SHORT - STRETCH) * fmin(missing, 1);
+	return 1 + STRETCH * coefficients / rows;
 }
 
 static void
@@ -201,7 +198,7 @@ qs_forecast_bands_of_model(const QsAutoregression *model, QsSeasons seasons,
 		}
 		pool(&errors, k, ahead, &count_pooled);
 		band_around(&points[k], errors.pooled, count_pooled,
-					stretch_for(seasons, count));
+					stretch_for(model, count - longest));
 	}
 	return true;
 }
