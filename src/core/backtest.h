@@ -21,6 +21,7 @@
 #include "core/arena.h"
 #include "core/cancel.h"
 #include "core/error.h"
+#include "core/violation_target.h"
 
 #define QS_BACKTEST_MAX_TICKS	2000000
 #define QS_BACKTEST_MAX_BOOT	1000	/* ticks */
@@ -145,7 +146,7 @@ typedef struct QsForesight
 	void	   *predictor;
 	double		quantile;		/* 0 = by the share */
 	double		share;			/* of time, 0.01 for one percent */
-	double		position;
+	QsViolationTarget target;
 	int			seen;			/* ticks that the predictor knows */
 } QsForesight;
 

@@ -264,18 +264,41 @@ qs_foresight_begin(QsForesight *foresight, void *block,
 	foresight->predictor = qs_predictor_begin(block, &predicted, 0);
 	foresight->quantile = quantile;
 	foresight->share = share;
-	foresight->position = qs_violation_target_begin(share);
+	qs_violation_target_begin(&foresight->target, predicted.tick_seconds,
+							  predicted.last[QS_STREAM_GROW] - 1, share);
 	return foresight->predictor != NULL;
 }
 
 static double
-upper_of(const QsForesight *foresight, int stream, double most)
+upper_of(const QsForesight *foresight, int stream)
 {
+	double		most = stream == QS_STREAM_SHRINK ? QS_MOST_SHRINKING : 1;
+
 	if (foresight->quantile > 0)
 		return qs_predictor_upper(foresight->predictor, stream,
 								  fmin(foresight->quantile, most));
-	return qs_violation_target_upper(foresight->predictor, stream,
-									 foresight->position, most);
+	return qs_violation_target_upper(&foresight->target, foresight->predictor,
+									 stream);
+}
+
+static void
+follow_target(QsForesight *foresight, const QsBacktestView *view)
+{
+	const QsBacktestPlan *plan = view->plan;
+	QsViolationTick tick = {
+		.load = view->newest,
+		.per_instance = plan->per_instance,
+		.floor_load = plan->min * plan->per_instance,
+		.share = foresight->share,
+		.may_shrink = true,
+		.violated = view->newest >
+		view->served_by * plan->per_instance * (1 + 1e-9),
+		.frozen = isnan(view->newest) ||
+		view->ready + view->pending >= plan->max
+	};
+
+	qs_violation_target_follow(&foresight->target, foresight->predictor,
+							   &tick);
 }
 
 /* As it would run: a tick is learned from once it is known. */
@@ -299,13 +322,8 @@ qs_foresight_wants(void *context, const QsBacktestView *view)
 		qs_predictor_update(foresight->predictor,
 							view->loads[foresight->seen++]);
 	if (foresight->quantile <= 0 && view->known > 0)
-		foresight->position =
-			qs_violation_target_follow(foresight->position, foresight->share,
-									   view->newest > view->served_by *
-									   plan->per_instance * (1 + 1e-9),
-									   isnan(view->newest) ||
-									   input.current >= plan->max);
-	input.upper_grow = upper_of(foresight, QS_STREAM_GROW, 1);
-	input.upper_shrink = upper_of(foresight, QS_STREAM_SHRINK, 0.9);
+		follow_target(foresight, view);
+	input.upper_grow = upper_of(foresight, QS_STREAM_GROW);
+	input.upper_shrink = upper_of(foresight, QS_STREAM_SHRINK);
 	return qs_predicted_need(&input).desired;
 }

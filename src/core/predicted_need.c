@@ -10,86 +10,11 @@
 
 #include "core/decide.h"
 
-/* Of the violation target, per tick: faster keeps no share better, and costs,
- * for it swings between too careful and not careful enough. */
-#define GAIN				0.003
-/* Of the share that is asked for: the rest is for what a swing that has not
- * ended yet may add to it. */
-#define AIM					0.97
 #define OUTAGE_SHARE		0.3
 #define OUTAGE_SECONDS		(4 * 3600)
 #define BEYOND_HISTORY		3
 #define RECOVERED			0.95
 #define SECONDS_PER_DAY		86400
-
-/* ---- violation target ---- */
-
-const double qs_quantiles[QS_QUANTILES] = {
-	0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995
-};
-
-static double
-within(double position)
-{
-	if (!(position > 0))
-		return 0;
-	return position < QS_QUANTILES - 1 ? position : QS_QUANTILES - 1;
-}
-
-/* The quantile that would keep the share if each tick were a window. */
-double
-qs_violation_target_begin(double share)
-{
-	int			i = 0;
-
-	while (i < QS_QUANTILES - 1 && !(qs_quantiles[i] >= 1 - share - 1e-12))
-		i++;
-	return i;
-}
-
-/*
- * A violation moves far, a quiet tick back a little, so that both balance
- * where violations come with a little less than the share that is asked for.
- */
-double
-qs_violation_target_follow(double position, double share, bool violated,
-						   bool frozen)
-{
-	if (frozen || !(share > 0) || share >= 1)
-		return within(position);
-	share *= AIM;
-	return within(position + GAIN * ((violated ? 1 : 0) - share) / share);
-}
-
-double
-qs_violation_target_quantile(double position)
-{
-	int			below = (int) within(position);
-	double		beyond = within(position) - below;
-
-	if (below == QS_QUANTILES - 1)
-		return qs_quantiles[below];
-	return qs_quantiles[below] +
-		beyond * (qs_quantiles[below + 1] - qs_quantiles[below]);
-}
-
-double
-qs_violation_target_upper(const QsPredictor *predictor, int stream,
-						  double position, double most_quantile)
-{
-	int			below = (int) within(position);
-	double		beyond = within(position) - below;
-	double		upper = qs_predictor_upper(predictor, stream,
-										   fmin(qs_quantiles[below],
-												most_quantile));
-
-	if (below == QS_QUANTILES - 1 || beyond == 0)
-		return upper;
-	return upper + beyond *
-		(qs_predictor_upper(predictor, stream,
-							fmin(qs_quantiles[below + 1], most_quantile)) -
-		 upper);
-}
 
 /* ---- guard ---- */
 

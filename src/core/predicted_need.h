@@ -3,11 +3,9 @@
  *		From a predicted load to a number of instances, and when not to
  *		believe it.
  *
- * Three steps, all pure, none of which knows a clock:
+ * Two steps after violation_target.h has said how careful to be, pure as
+ * that, and none of which knows a clock:
  *
- *	violation target	how careful to be.  What is asked for is a share of time
- *						in which the load may exceed the capacity; the quantile
- *						that keeps it is found by what really happens.
  *	guard				whether the predictor may be believed now: not in an
  *						outage (no shrinking), not far beyond all that was ever
  *						seen, not while doing without it would be better.
@@ -22,32 +20,7 @@
 #include <stdint.h>
 
 #include "core/predictor.h"
-
-/* The streams of a group's predictor. */
-#define QS_STREAM_GROW		0	/* until what is ordered now is in service */
-#define QS_STREAM_SHRINK	1	/* until what would be ordered again is */
-
-/* ---- violation target ---- */
-
-/* Quantiles from which one is chosen; positions lie between them too. */
-#define QS_QUANTILES		12
-extern const double qs_quantiles[QS_QUANTILES];
-
-/* Where to begin for a share of time, 0.01 for one percent. */
-extern double qs_violation_target_begin(double share);
-
-/*
- * The position after one more tick.  frozen: at the maximum, launches refused
- * or no load known, so that a violation is not the quantile's fault.
- */
-extern double qs_violation_target_follow(double position, double share,
-										 bool violated, bool frozen);
-extern double qs_violation_target_quantile(double position);
-
-/* Between the uppers of two quantiles; most_quantile bounds both. */
-extern double qs_violation_target_upper(const QsPredictor *predictor,
-										int stream, double position,
-										double most_quantile);
+#include "core/violation_target.h"
 
 /* ---- guard ---- */
 

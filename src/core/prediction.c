@@ -9,10 +9,9 @@
 #include <math.h>
 #include <string.h>
 
-#define MAGIC			UINT32_C(0x71706731)
+#define MAGIC			UINT32_C(0x71706732)
 #define US				INT64_C(1000000)
 #define SECONDS_PER_DAY	86400
-#define MOST_SHRINKING	0.9		/* quantile */
 
 /* After so long a gap nothing that was learned holds any more. */
 #define LONGEST_GAP_S	(14 * SECONDS_PER_DAY)
@@ -28,8 +27,8 @@ struct QsPrediction
 	int32_t		outage;
 	int32_t		trust;
 	int32_t		missing;		/* ticks in a row without a load */
-	double		position;		/* of the violation target */
 	double		newest;
+	QsViolationTarget target;
 	QsPredictionGuard guard;
 	QsPredictorPlan plan;
 	double		predictor[];
@@ -87,9 +86,16 @@ tick_of(const QsPrediction *prediction, int64_t end_us)
 	return (end_us - 1) / (prediction->tick_s * US);
 }
 
+/* Growth that is ordered at once is there so many ticks later. */
+static int
+boot_of(const QsPredictorPlan *plan)
+{
+	return plan->last[QS_STREAM_GROW] - 1;
+}
+
 /* Numbered since midnight of 1970-01-01, which the predictor asks for. */
 static bool
-start(QsPrediction *prediction, int64_t tick)
+start(QsPrediction *prediction, int64_t tick, double share)
 {
 	prediction->tick = tick;
 	prediction->until_us = tick * prediction->tick_s * US;
@@ -100,6 +106,8 @@ start(QsPrediction *prediction, int64_t tick)
 	prediction->trust = QS_TRUST_NOT_LEARNED;
 	prediction->newest = NAN;
 	memset(&prediction->guard, 0, sizeof(prediction->guard));
+	qs_violation_target_begin(&prediction->target, prediction->tick_s,
+							  boot_of(&prediction->plan), share);
 	return qs_predictor_begin(prediction->predictor, &prediction->plan,
 							  tick) != NULL;
 }
@@ -117,8 +125,7 @@ qs_prediction_begin(void *block, const QsPredictionPlan *plan,
 	prediction->magic = MAGIC;
 	(void) predictor_plan(plan, &prediction->plan);
 	prediction->tick_s = prediction->plan.tick_seconds;
-	prediction->position = qs_violation_target_begin(share);
-	return start(prediction, tick_of(prediction, begin_us)) ?
+	return start(prediction, tick_of(prediction, begin_us), share) ?
 		prediction : NULL;
 }
 
@@ -134,7 +141,9 @@ qs_prediction_is_sane(const void *block, size_t size,
 		prediction->tick_s != expected.tick_seconds ||
 		memcmp(&prediction->plan, &expected, sizeof(expected)) != 0 ||
 		!qs_predictor_is_sane(prediction->predictor,
-							  size - sizeof(QsPrediction), &expected))
+							  size - sizeof(QsPrediction), &expected) ||
+		!qs_violation_target_is_sane(&prediction->target, prediction->tick_s,
+									 boot_of(&expected)))
 		return false;
 	/* a clock that ran ahead left what would not be learned from for long */
 	return prediction->until_us >= 0 && prediction->until_us <= now_us + 60 * US &&
@@ -166,6 +175,14 @@ finish_tick(QsPrediction *prediction, const QsObserved *observed)
 {
 	double		load = prediction->points > 0 ?
 		prediction->sum / prediction->points : NAN;
+	QsViolationTick after = {
+		.load = load,
+		.per_instance = observed->each,
+		.floor_load = observed->floor_load,
+		.share = observed->share,
+		.violated = load > observed->carried * (1 + 1e-9),
+		.frozen = observed->frozen || isnan(load) || isnan(observed->carried)
+	};
 	QsGuardInput input;
 	QsGuardVerdict verdict;
 
@@ -175,16 +192,14 @@ finish_tick(QsPrediction *prediction, const QsObserved *observed)
 	prediction->points = 0;
 	prediction->newest = load;
 	prediction->missing = isnan(load) ? prediction->missing + 1 : 0;
-	prediction->position =
-		qs_violation_target_follow(prediction->position, observed->share,
-								   load > observed->carried * (1 + 1e-9),
-								   observed->frozen || isnan(load) ||
-								   isnan(observed->carried));
 	input = qs_guard_input(predictor_of(prediction), prediction->tick_s, load,
 						   observed->floor_load);
 	verdict = qs_prediction_guard(&prediction->guard, &input);
 	prediction->outage = !verdict.may_shrink;
 	prediction->trust = verdict.trust;
+	after.may_shrink = verdict.may_shrink;
+	qs_violation_target_follow(&prediction->target, predictor_of(prediction),
+							   &after);
 }
 
 void
@@ -196,7 +211,7 @@ qs_prediction_observe(QsPrediction *prediction, const QsObserved *observed)
 		return;
 	tick = tick_of(prediction, observed->end_us);
 	if (tick - prediction->tick > LONGEST_GAP_S / prediction->tick_s)
-		(void) start(prediction, tick);
+		(void) start(prediction, tick, observed->share);
 	while (prediction->tick < tick)
 		finish_tick(prediction, observed);
 	prediction->until_us = observed->end_us;
@@ -220,14 +235,14 @@ qs_prediction_tell(const QsPrediction *prediction, QsPredicted *predicted)
 	predicted->may_shrink = !prediction->outage;
 	predicted->newest = prediction->newest;
 	predicted->upper_grow =
-		qs_violation_target_upper(predictor, QS_STREAM_GROW,
-								  prediction->position, 1);
+		qs_violation_target_upper(&prediction->target, predictor,
+								  QS_STREAM_GROW);
 	predicted->upper_shrink =
-		qs_violation_target_upper(predictor, QS_STREAM_SHRINK,
-								  prediction->position, MOST_SHRINKING);
+		qs_violation_target_upper(&prediction->target, predictor,
+								  QS_STREAM_SHRINK);
 	predicted->yesterday = qs_predictor_yesterday(predictor);
 	predicted->missing_s = prediction->missing * prediction->tick_s;
-	predicted->quantile = qs_violation_target_quantile(prediction->position);
+	predicted->quantile = qs_violation_target_quantile(&prediction->target);
 	predicted->grow_s = last[QS_STREAM_GROW] * prediction->tick_s;
 	predicted->shrink_s = last[QS_STREAM_SHRINK] * prediction->tick_s;
 	predicted->score = qs_predictor_score(predictor, QS_STREAM_GROW);

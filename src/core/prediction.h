@@ -22,7 +22,7 @@
 #include "core/predictor.h"
 
 /* The largest state. */
-#define QS_PREDICTION_MAX_BYTES	(QS_PREDICTOR_MAX_BYTES + 256)
+#define QS_PREDICTION_MAX_BYTES	QS_PREDICTOR_MAX_BYTES
 
 /* An hour: what boots longer is not waited for. */
 #define QS_PREDICTION_MAX_BOOT	3600
@@ -40,6 +40,7 @@ typedef struct QsObserved
 {
 	int64_t		end_us;			/* of the point, since 1970 */
 	double		load;			/* NAN = not known */
+	double		each;			/* load that one instance carries, > 0 */
 	double		carried;		/* load that what is in service carries; NAN =
 								 * not known */
 	double		floor_load;		/* what the minimum of instances carries */

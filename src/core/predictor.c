@@ -264,50 +264,112 @@ qs_predictor_update(QsPredictor *predictor, double load)
 	}
 }
 
-static double
-upper_root(const QsPredictor *predictor, int stream, double quantile)
+/* What was said at the newest tick; NULL: nothing was learned yet. */
+static const QsPending *
+newest_said(const QsPredictor *predictor, int stream)
 {
 	QsPredictorView view = view_of(predictor);
-	const QsStream *learned = &predictor->streams[stream];
-	const QsPending *said;
-	double		spreads = QUANTILE_AT_FIRST;
 
-	if (isnan(predictor->offset) || predictor->ticks == 0 ||
-		!predictor->has_averages)
-		return NAN;
-	said = &view.pending[stream][(predictor->ticks - 1) %
+	if (!qs_predictor_has_learned(predictor))
+		return NULL;
+	return &view.pending[stream][(predictor->ticks - 1) %
 								 (predictor->last[stream] + 1)];
-	if (qs_histogram_count(&learned->errors) > LEARNED_FOR_QUANTILE)
-		spreads = qs_histogram_quantile(&learned->errors, quantile);
-	return said->level + said->mean + spreads * said->spread;
 }
 
-double
-qs_predictor_unbounded(const QsPredictor *predictor, int stream,
-					   double quantile)
+/* How many spreads above the mean each quantile lies. */
+static void
+spreads_of(const QsPredictor *predictor, int stream, const double *quantiles,
+		   int n, double *spreads)
 {
-	double		root = upper_root(predictor, stream, quantile);
+	const QsHistogram *errors = &predictor->streams[stream].errors;
+
+	if (qs_histogram_count(errors) > LEARNED_FOR_QUANTILE)
+	{
+		qs_histogram_quantiles(errors, quantiles, n, spreads);
+		return;
+	}
+	for (int i = 0; i < n; i++)
+		spreads[i] = QUANTILE_AT_FIRST;
+}
+
+static double
+load_at(const QsPending *said, double spreads)
+{
+	double		root = said->level + said->mean + spreads * said->spread;
 
 	if (!isfinite(root))
 		return NAN;
 	return root > 0 ? root * root : 0;
 }
 
-double
-qs_predictor_upper(const QsPredictor *predictor, int stream, double quantile)
+/* On the first day there is nothing to measure a load by. */
+static double
+bound_of(const QsPredictor *predictor)
 {
-	double		upper = qs_predictor_unbounded(predictor, stream, quantile);
 	int			day = SECONDS_PER_DAY / predictor->tick_seconds;
 	int64_t		tick = predictor->first_tick + predictor->ticks - 1;
 	double		bound;
 
-	/* On the first day there is nothing to measure a load by. */
-	if (isnan(upper) || tick / day == predictor->first_tick / day)
-		return upper;
+	if (tick / day == predictor->first_tick / day)
+		return INFINITY;
 	bound = BOUND * qs_predictor_largest(predictor);
 	if (!isnan(predictor->newest))
 		bound = fmax(bound, BOUND_OF_NOW * predictor->newest);
-	return fmin(upper, bound);
+	return bound;
+}
+
+bool
+qs_predictor_has_learned(const QsPredictor *predictor)
+{
+	return !isnan(predictor->offset) && predictor->ticks > 0 &&
+		predictor->has_averages;
+}
+
+double
+qs_predictor_unbounded(const QsPredictor *predictor, int stream,
+					   double quantile)
+{
+	const QsPending *said = newest_said(predictor, stream);
+	double		spreads;
+
+	if (said == NULL)
+		return NAN;
+	spreads_of(predictor, stream, &quantile, 1, &spreads);
+	return load_at(said, spreads);
+}
+
+void
+qs_predictor_uppers(const QsPredictor *predictor, int stream,
+					const double *quantiles, int n, double most,
+					double *uppers)
+{
+	const QsPending *said = newest_said(predictor, stream);
+	double		bound;
+	double		upper_most = NAN;
+
+	for (int i = 0; i < n; i++)
+		uppers[i] = NAN;
+	if (said == NULL)
+		return;
+	bound = bound_of(predictor);
+	if (quantiles[n - 1] > most)
+		upper_most = qs_predictor_upper(predictor, stream, most);
+	spreads_of(predictor, stream, quantiles, n, uppers);
+	for (int i = 0; i < n; i++)
+	{
+		double		upper = load_at(said, uppers[i]);
+
+		uppers[i] = quantiles[i] > most ? upper_most :
+			isnan(upper) ? NAN : fmin(upper, bound);
+	}
+}
+
+double
+qs_predictor_upper(const QsPredictor *predictor, int stream, double quantile)
+{
+	double		upper = qs_predictor_unbounded(predictor, stream, quantile);
+
+	return isnan(upper) ? NAN : fmin(upper, bound_of(predictor));
 }
 
 double

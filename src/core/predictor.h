@@ -63,6 +63,14 @@ extern int64_t qs_predictor_next_tick(const QsPredictor *predictor);
 extern double qs_predictor_upper(const QsPredictor *predictor, int stream,
 								 double quantile);
 
+/* Of several quantiles that rise, none counted as more than most. */
+extern void qs_predictor_uppers(const QsPredictor *predictor, int stream,
+								const double *quantiles, int n, double most,
+								double *uppers);
+
+/* Is there anything in those? */
+extern bool qs_predictor_has_learned(const QsPredictor *predictor);
+
 /* The same without the bound of 1.2 times what was ever seen. */
 extern double qs_predictor_unbounded(const QsPredictor *predictor, int stream,
 									 double quantile);

@@ -52,6 +52,10 @@ extern void qs_histogram_add(QsHistogram *histogram, double decay,
 extern double qs_histogram_count(const QsHistogram *histogram);
 extern double qs_histogram_quantile(const QsHistogram *histogram,
 									double share);
+/* Of n shares that rise, in one pass. */
+extern void qs_histogram_quantiles(const QsHistogram *histogram,
+								   const double *shares, int n,
+								   double *quantiles);
 
 
 /* ---- the state ---- */

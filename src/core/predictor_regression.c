@@ -123,23 +123,36 @@ qs_histogram_count(const QsHistogram *histogram)
 	return histogram->weight > 0 ? histogram->total / histogram->weight : 0;
 }
 
-double
-qs_histogram_quantile(const QsHistogram *histogram, double share)
+void
+qs_histogram_quantiles(const QsHistogram *histogram, const double *shares,
+					   int n, double *quantiles)
 {
-	double		wanted = share * histogram->total;
 	double		sum = 0;
+	int			found = 0;
 
-	for (int i = 0; i < QS_HISTOGRAM_BINS; i++)
+	for (int i = 0; i < QS_HISTOGRAM_BINS && found < n; i++)
 	{
 		double		bin = histogram->bins[i];
 
 		sum += bin;
-		if (sum >= wanted)
+		while (found < n && sum >= shares[found] * histogram->total)
 		{
-			double		beyond = bin > 0 ? (sum - wanted) / bin : 0;
+			double		beyond = bin > 0 ?
+				(sum - shares[found] * histogram->total) / bin : 0;
 
-			return LOWEST + EXTENT * (i + 1 - beyond) / QS_HISTOGRAM_BINS;
+			quantiles[found++] = LOWEST +
+				EXTENT * (i + 1 - beyond) / QS_HISTOGRAM_BINS;
 		}
 	}
-	return LOWEST + EXTENT;
+	while (found < n)
+		quantiles[found++] = LOWEST + EXTENT;
+}
+
+double
+qs_histogram_quantile(const QsHistogram *histogram, double share)
+{
+	double		quantile;
+
+	qs_histogram_quantiles(histogram, &share, 1, &quantile);
+	return quantile;
 }

@@ -104,6 +104,7 @@ predict(QsReplay *replay, const QsBacktestView *view, const QsLoad *load)
 	QsObserved	observed = {
 		.end_us = replay->begin_us + view->known * tick_us,
 		.load = view->newest,
+		.each = each,
 		/* as a worker sees it, who knows only what the policy says */
 		.carried = view->served_by * each,
 		.floor_load = plan->min * each,

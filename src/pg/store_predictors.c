@@ -84,6 +84,7 @@ qpsscale_complete_observed(const QpsscaleGroup *group, int in_service,
 	if (group->policy.max_instances != QS_NO_LIMIT)
 		most = most == QS_UNKNOWN ? group->policy.max_instances :
 			Min(most, group->policy.max_instances);
+	observed->each = each;
 	observed->carried = in_service == QS_UNKNOWN ? NAN : in_service * each;
 	observed->floor_load = Max(least, 0) * each;
 	observed->share = group->prediction.share;

@@ -27,7 +27,7 @@ observe(QsPrediction *prediction, int step, double load)
 {
 	QsObserved	observed = {
 		.end_us = (BEGIN + (int64_t) (step + 1) * STEP) * US, .load = load,
-		.carried = 100, .share = 0.01, .floor_load = 10
+		.each = 10, .carried = 100, .share = 0.01, .floor_load = 10
 	};
 
 	qs_prediction_observe(prediction, &observed);

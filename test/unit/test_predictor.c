@@ -2,7 +2,7 @@
  * test_predictor.c
  *		The short-lead predictor against an implementation of the same
  *		algorithm in numpy, and what it promises for any load; then what is
- *		made of it: quantile, guard, number of instances.
+ *		made of it: guard, number of instances.
  *-------------------------------------------------------------------------
  */
 #include <stdarg.h>
@@ -342,51 +342,6 @@ the_upper_value_is_exceeded_as_often_as_asked(void **state)
 	free(predictor);
 }
 
-/* ---- violation target ---- */
-
-/* and not exceeded: what is asked for is the most that is accepted */
-static void
-the_violation_target_is_kept(void **state)
-{
-	static const double shares[] = {0.01, 0.02, 0.1};
-	uint64_t	random = 88172645463325252;
-
-	for (int i = 0; i < 3; i++)
-	{
-		double		position = qs_violation_target_begin(shares[i]);
-		int			violations = 0;
-
-		/* an honest quantile is exceeded in so many cases, here twice as
-		 * many: the position has to move */
-		for (int t = 0; t < 200000; t++)
-		{
-			double		exceeded =
-				2 * (1 - qs_violation_target_quantile(position));
-			bool		violated = (double) (next_random(&random) % 1000000) <
-				1000000 * exceeded;
-
-			violations += violated;
-			position = qs_violation_target_follow(position, shares[i],
-												  violated, false);
-		}
-		if (violations / 200000.0 > 0.99 * shares[i] ||
-			violations / 200000.0 < 0.93 * shares[i])
-			fail_msg("asked for %g, was %g", shares[i], violations / 200000.0);
-	}
-}
-
-static void
-a_frozen_target_stays(void **state)
-{
-	assert_true(qs_violation_target_follow(4.5, 0.01, true, true) == 4.5);
-	assert_true(qs_violation_target_follow(4.5, 0, true, false) == 4.5);
-	assert_true(qs_violation_target_follow(NAN, 0.01, false, false) == 0);
-	assert_true(qs_violation_target_follow(11, 0.01, true, false) == 11);
-	assert_true(qs_violation_target_follow(0, 0.01, false, false) == 0);
-	assert_true(qs_violation_target_quantile(qs_violation_target_begin(0.01))
-				== 0.99);
-}
-
 /* ---- guard ---- */
 
 static QsGuardVerdict
@@ -578,8 +533,6 @@ main(void)
 		cmocka_unit_test(the_largest_state_is_within_its_promise),
 		cmocka_unit_test(another_unit_of_the_load_changes_little),
 		cmocka_unit_test(the_upper_value_is_exceeded_as_often_as_asked),
-		cmocka_unit_test(the_violation_target_is_kept),
-		cmocka_unit_test(a_frozen_target_stays),
 		cmocka_unit_test(an_outage_forbids_shrinking_for_four_hours),
 		cmocka_unit_test(a_predictor_is_trusted_once_it_has_learned),
 		cmocka_unit_test(a_predictor_that_loses_is_left_out_until_it_recovers),

@@ -694,6 +694,7 @@ witnessed_and_told(void *context, const QsBacktestView *view)
 	int			last = view->known - 1;
 	QsObserved	told = {
 		.end_us = witness->replay.begin_us + view->known * 900 * US,
+		.each = 10,
 		.floor_load = 20,
 		.share = 0.02
 	};
