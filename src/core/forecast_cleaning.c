@@ -5,7 +5,8 @@
  * What a value should have been is the median of the same hour on the days
  * around it, moved to the level of its own day.  What is missing gets that;
  * so does a value that is absurdly far from it, unless its neighbours agree
- * with it: a change of level is no outlier.
+ * with it, for a change of level is no outlier, or other days have the same
+ * at that time, for a job that runs now and then is none either.
  *-------------------------------------------------------------------------
  */
 #include "core/forecast_parts.h"
@@ -13,14 +14,19 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/forecast.h"
+
 #define ROBUST_UNIT			1.4826	/* median of |normal| to its sd */
 /*
  * Far enough that hardly a true value is taken for an outlier: each that is
  * costs more than most outliers do, since they weigh little in a robust fit.
  */
-#define FAR_IN_UNITS		12
+#define FAR_IN_UNITS		8
 #define FAR_AT_LEAST		0.8		/* in logs: more than double, or half */
 #define LONGEST_RUN			3
+/* A job runs on so many days: on one a week, but for short and long series. */
+#define RECURS_AT_LEAST		2
+#define RECURS_AT_MOST		4
 #define PEERS				8
 
 /* Days to the values of the same hour that are compared with. */
@@ -141,6 +147,59 @@ peers_at(const double *x, int count, int day, int t)
 	return known > 0 ? qs_median(peers, known) : NAN;
 }
 
+/* Days on which something is marked, by time of day and direction. */
+typedef struct Recurrence
+{
+	int			days[2][QS_FORECAST_MAX_STEPS_PER_DAY];
+	int			last[2][QS_FORECAST_MAX_STEPS_PER_DAY];
+} Recurrence;
+
+/* One step more or less is the same time of day. */
+static void
+note(Recurrence *recurrence, int day, bool up, int t)
+{
+	for (int step = t - 1; step <= t + 1; step++)
+	{
+		int			place = (step + day) % day;
+		int		   *days = &recurrence->days[up][place];
+		int		   *last = &recurrence->last[up][place];
+
+		if (*days == 0 || t - *last >= day / 2)
+		{
+			(*days)++;
+			*last = t;
+		}
+	}
+}
+
+/* Takes the marks off what came on several days at the same time. */
+static void
+believe_what_recurs(const double *errors, int count, QsSeasons seasons,
+					bool *replace)
+{
+	Recurrence	recurrence = {0};
+	int			day = seasons.day;
+	int			enough = count / seasons.week;
+
+	if (enough < RECURS_AT_LEAST)
+		enough = RECURS_AT_LEAST;
+	if (enough > RECURS_AT_MOST)
+		enough = RECURS_AT_MOST;
+
+	for (int t = 0; t < count; t++)
+	{
+		/* NaN: it is missing */
+		if (replace[t] && !isnan(errors[t]))
+			note(&recurrence, day, errors[t] > 0, t);
+	}
+	for (int t = 0; t < count; t++)
+	{
+		if (replace[t] && !isnan(errors[t]) &&
+			recurrence.days[errors[t] > 0][t % day] >= enough)
+			replace[t] = false;
+	}
+}
+
 /* Marks what is far from where it should be, in runs that are short. */
 static void
 mark(const double *errors, const double *spread, double overall, int count,
@@ -209,6 +268,7 @@ expect(QsArena *arena, QsSeasons seasons, const double *x, int count,
 	overall = ROBUST_UNIT * median_of_known(spread, count, room) + 1e-9;
 	running_median(spread, count, seasons.week / 2, room, level);
 	mark(rest, level, overall, count, replace);
+	believe_what_recurs(rest, count, seasons, replace);
 	return true;
 }
 

@@ -228,6 +228,25 @@ gross_outliers_and_gaps_change_little(void **state)
 		fail_msg("mean error with a gap %.3f", e);
 }
 
+/* Six times the load every fifth night, which no day around has. */
+static void
+a_job_that_runs_now_and_then_is_no_outlier(void **state)
+{
+	QsArena    *arena = qs_arena_new(QS_FORECAST_ARENA_BYTES);
+	double		values[800];
+	QsForecast	forecast;
+	QsError		error;
+
+	make_load(values, 800);
+	for (int t = 3; t < 800; t += 120)
+		values[t] *= 6;
+	values[400] *= 6;			/* and one that does not come back */
+	assert_true(qs_forecast(&(QsForecastSeries) {values, 800, 24}, AHEAD,
+							arena, NULL, &forecast, &error));
+	assert_int_equal(forecast.replaced, 1);
+	qs_arena_free(arena);
+}
+
 static void
 another_unit_of_the_load_changes_nothing_else(void **state)
 {
@@ -461,6 +480,7 @@ main(void)
 		cmocka_unit_test(more_history_allows_more),
 		cmocka_unit_test(a_regular_load_is_forecast_within_its_noise),
 		cmocka_unit_test(gross_outliers_and_gaps_change_little),
+		cmocka_unit_test(a_job_that_runs_now_and_then_is_no_outlier),
 		cmocka_unit_test(another_unit_of_the_load_changes_nothing_else),
 		cmocka_unit_test(the_same_series_gives_the_same_forecast),
 		cmocka_unit_test(what_is_too_old_changes_nothing),
