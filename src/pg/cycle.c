@@ -16,42 +16,22 @@
  */
 #include "postgres.h"
 
-#include "core/utilization.h"
-#include "miscadmin.h"
-#include "pg/crash_points.h"
 #include "pg/account_index.h"
 #include "pg/backfill.h"
-#include "pg/conflict.h"
-#include "pg/cycle.h"
+#include "pg/crash_points.h"
+#include "pg/cycle_parts.h"
 #include "pg/execution.h"
-#include "pg/explain.h"
 #include "pg/intervention.h"
-#include "pg/observe.h"
-#include "pg/predictors.h"
 #include "pg/resolution.h"
 #include "pg/seal.h"
 #include "pg/user_sql.h"
 #include "pg/worker.h"
-#include "utils/float.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 /* Those who are late get twice as long as the others' calls, but at least: */
 #define GRACE_MS	20
-
-typedef struct Cycle
-{
-	const CycleRequest *request;
-	const QpsscaleSettings *settings;
-	StoreSnapshot *snapshot;
-	Observer	observer;
-	int			in_stage[STAGE_FINISHED + 1];
-	int64		started_ms;
-	int64		act_started_ms;
-	int64		flushed_ms;		/* when groups that had arrived last went on */
-	bool		over;			/* deadline passed: nothing more is asked */
-} Cycle;
 
 /* SQL of users is asked one by one: those that wait for each other to share a
  * transaction wait for it no longer than this. */
@@ -62,307 +42,12 @@ typedef struct Cycle
 
 static QsArena *arena = NULL;
 
-static void
-enter(Cycle *cycle, QpsscaleGroup *group, GroupStage stage)
+void
+qpsscale_enter(Cycle *cycle, QpsscaleGroup *group, GroupStage stage)
 {
 	cycle->in_stage[group->stage]--;
 	cycle->in_stage[stage]++;
 	group->stage = stage;
-}
-
-static void
-localize_error(QsError *error)
-{
-	qpsscale_localize(error->code);
-	qpsscale_localize(error->message);
-}
-
-static void
-note_error(QpsscaleGroup *group, const char *source, const QsError *error)
-{
-	if (error->class == QS_ERROR_NONE || group->error_source != NULL)
-		return;
-	group->error_source = source;
-	group->error = *error;
-	group->error_message = error->code[0] == '\0' ? pstrdup(error->message) :
-		psprintf("%s: %s", error->code, error->message);
-}
-
-/* ----------
- * Deciding
- * ----------
- */
-
-/* Are the instances of an accepted scale-up all there, and do they serve? */
-static bool
-wants_in_service(const QpsscaleGroup *group)
-{
-	const GroupActivity *open = &group->open;
-	const QsCapacity *capacity = &group->target.capacity;
-
-	/* or has something come of what the cloud did not deliver? */
-	if (group->stock_out.unfulfilled > 0 && capacity->known &&
-		capacity->total > group->stock_out.fulfilled)
-		return true;
-	return open->status == ACTIVITY_ACCEPTED && capacity->known &&
-		open->desired >= open->base && capacity->desired == open->desired &&
-		capacity->total == open->desired;
-}
-
-/* What people see of a signal that is made of pods; NaN: nothing. */
-static double
-percent_used(const QsSignal *signal, int64 now)
-{
-	const QsReading *reading = &signal->reading;
-	QsUtilization u;
-
-	qs_utilization(reading->pods, reading->n_pods, reading->is_memory,
-				   signal->target, signal->tolerance, 0, now, &u);
-	return u.problem != NULL ? get_float8_nan() : u.percent;
-}
-
-/* The end of the newest point that was there to be read. */
-static TimestampTz
-observed_at(const Observer *observer)
-{
-	return qpsscale_timestamptz(observer->bucket *
-								Max(observer->metric_resolution_s, 1) *
-								USECS_PER_SEC);
-}
-
-static void
-decide(QpsscaleGroup *group)
-{
-	group->decided_at = GetCurrentTimestamp();
-	for (int i = 0; i < group->n_signals; i++)
-	{
-		QsSignal   *signal = &group->signals[i];
-
-		signal->asked = group->sources[i].batched;
-		signal->reading = group->sources[i].target.reading;
-		if (signal->reading.n_pods > 0)
-			signal->reading.value =
-				percent_used(signal, qpsscale_unix_us(group->decided_at));
-	}
-	if (group->observed_at != 0)
-		qpsscale_predict(group, group->observed_at);
-	qs_decide(&group->policy, &group->target.load, &group->target.capacity,
-			  &group->target.activity, group->signals, group->n_signals,
-			  &group->history,
-			  qpsscale_unix_us(group->decided_at), &group->decision);
-}
-
-/* The cloud could not even be asked: say that, not "no metrics". */
-static void
-decide_without_account(QpsscaleGroup *group, const char *problem)
-{
-	QsError		error;
-
-	qs_error_clear(&error);
-	qs_error_set(&error, QS_ERROR_CREDENTIAL, "", "%s", problem);
-	note_error(group, "account", &error);
-	decide(group);
-	group->decision.reason = QS_REASON_EVALUATION_ERROR;
-}
-
-static void
-log_decision(const Cycle *cycle, const QpsscaleGroup *group)
-{
-	if (!cycle->settings->detailed_logging)
-		return;
-	ereport(qpsscale_elevel(LOG),
-			(errmsg("resource group \"%s\": %s, %s (load %.1f, desired %d, optimal %d)",
-					group->name, qs_action_name(group->decision.action),
-					qs_reason_name(group->decision.reason),
-					group->decision.load_qps, group->decision.base,
-					group->decision.optimal)));
-}
-
-static void
-decided(Cycle *cycle, QpsscaleGroup *group)
-{
-	QsTarget   *target = &group->target;
-
-	localize_error(&target->capacity_error);
-	localize_error(&target->load_error);
-	localize_error(&target->activity_error);
-	localize_error(&target->in_service_error);
-	note_error(group, "capacity", &target->capacity_error);
-	note_error(group, "load", &target->load_error);
-	/* what may not be listed does not stop a group; validate tells */
-	if (!target->activity.known || target->activity.rival)
-		note_error(group, "activities", &target->activity_error);
-	note_error(group, "in_service", &target->in_service_error);
-	for (int i = 0; i < group->n_signals; i++)
-	{
-		QsError    *error = &group->sources[i].target.reading_error;
-
-		localize_error(error);
-		note_error(group, psprintf("signal %s", group->signals[i].name),
-				   error);
-	}
-	log_decision(cycle, group);
-	enter(cycle, group, STAGE_DECIDED);
-	QPSSCALE_CRASH_POINT(decided);
-}
-
-static void
-refuse_account(Cycle *cycle, QpsscaleGroup *group, const char *problem)
-{
-	qpsscale_resolve_open(group, cycle->settings);
-	decide_without_account(group, problem);
-	decided(cycle, group);
-}
-
-/*
- * All answers that were asked for are there: decide, or ask what a group about
- * to act needs.
- */
-static void
-consider(Cycle *cycle, QpsscaleGroup *group)
-{
-	bool		in_service;
-	bool		activities;
-	bool		vetoes;
-
-	qpsscale_resolve_open(group, cycle->settings);
-	group->observed_at = observed_at(&cycle->observer);
-	decide(group);
-
-	/* where the capacity's answer says it, it is known already */
-	in_service = !cycle->over && !group->asked_in_service &&
-		group->target.capacity.known &&
-		group->target.capacity.in_service == QS_UNKNOWN &&
-		(group->decision.needs_in_service || wants_in_service(group) ||
-		 cycle->request->validate);
-	activities = !cycle->over && !group->asked_activities &&
-		group->batch != NULL &&
-		(group->decision.needs_activities || cycle->request->validate ||
-		 qpsscale_changed_by_others(group));
-	vetoes = !cycle->over && !group->asked_vetoes &&
-		(group->decision.needs_vetoes || cycle->request->validate);
-	if (!in_service && !activities && !vetoes)
-	{
-		decided(cycle, group);
-		return;
-	}
-	enter(cycle, group, STAGE_CHECKING);
-	/* not ready before both were asked, even if one fails at once */
-	group->pending[QS_CALL_IN_SERVICE]++;
-	if (in_service)
-		qpsscale_ask_in_service(&cycle->observer, group);
-	if (activities)
-		qpsscale_ask_activities(&cycle->observer, group);
-	if (activities && cycle->request->validate)
-		qpsscale_try_write(&cycle->observer, group);
-	if (vetoes)
-		qpsscale_ask_vetoes(&cycle->observer, group);
-	group->pending[QS_CALL_IN_SERVICE]--;
-	if (group->stage == STAGE_CHECKING &&
-		group->pending[QS_CALL_IN_SERVICE] == 0 &&
-		group->pending[QS_CALL_ACTIVITIES] == 0 &&
-		group->pending[QS_CALL_SIGNAL] == 0)
-		consider(cycle, group);
-}
-
-/* ----------
- * Acting
- * ----------
- */
-static void
-acted(Cycle *cycle, QpsscaleGroup *group)
-{
-	QsTarget   *target = &group->target;
-	QsError    *error = &target->set_error;
-
-	QPSSCALE_CRASH_POINT(reply_received);
-	localize_error(error);
-	qpsscale_localize(target->set_request_id);
-	if (target->set_accepted)
-	{
-		group->outcome = ACTIVITY_ACCEPTED;
-		group->response = target->set_request_id;
-	}
-	else
-	{
-		/* no answer: it is unknown, unless it certainly never left */
-		group->outcome = error->refused || !group->set_sent ?
-			ACTIVITY_FAILED : ACTIVITY_UNKNOWN;
-		group->outcome_message = error->code[0] == '\0' ?
-			pstrdup(error->message) :
-			psprintf("%s: %s", error->code, error->message);
-	}
-	group->not_tried = !target->set_accepted && !group->set_sent &&
-		(strcmp(error->code, "deadline") == 0 ||
-		 strcmp(error->code, "endpoint_down") == 0 ||
-		 strcmp(error->code, "withdrawn") == 0 ||
-		 strcmp(error->code, "disabled") == 0);
-	enter(cycle, group, STAGE_ACTED);
-}
-
-static void
-refuse_to_act(Cycle *cycle, QpsscaleGroup *group, const char *code,
-			  const char *why)
-{
-	qs_error_set(&group->target.set_error, QS_ERROR_TERMINAL, code, "%s", why);
-	group->target.set_error.refused = true;
-	acted(cycle, group);
-}
-
-/*
- * The commit may have waited for a standby, and the process may have been
- * stopped, for any length of time.  Whoever finds the intent elsewhere counts
- * from the time in its row, by the wall clock (see resolve_unknown()), and must
- * not meet a call that leaves later.
- */
-static bool
-too_late(const Cycle *cycle, const QpsscaleGroup *group)
-{
-	return cycle->over ||
-		qs_net_now_ms() >= cycle->observer.deadline_ms ||
-		TimestampDifferenceExceeds(group->decided_at, GetCurrentTimestamp(),
-								   qpsscale_cycle_deadline_ms(cycle->settings));
-}
-
-/* The intent is committed: this process, and no other, may now call. */
-static void
-act(Cycle *cycle, QpsscaleGroup *group)
-{
-	enter(cycle, group, STAGE_ACTING);
-	if (!cycle->settings->enabled)
-		refuse_to_act(cycle, group, "disabled",
-					  "qpsscale.enabled was switched off before the call");
-	else if (too_late(cycle, group))
-		refuse_to_act(cycle, group, "deadline",
-					  "the cycle's deadline had passed before the call");
-	else
-	{
-		QPSSCALE_CRASH_POINT(call_starting);
-		qpsscale_set_capacity(&cycle->observer, group,
-							  group->decision.desired);
-		QPSSCALE_CRASH_POINT(call_submitted);
-		if (group->stage == STAGE_ACTING &&
-			group->pending[QS_CALL_SET_CAPACITY] == 0)
-			acted(cycle, group);
-	}
-}
-
-/* The call has been answered, or its object has been read once more. */
-static void
-go_on_acting(Cycle *cycle, QpsscaleGroup *group)
-{
-	if (group->rereading)
-	{
-		if (qpsscale_conflict_decide_again(group, cycle->settings, decide))
-			act(cycle, group);
-		else
-			acted(cycle, group);
-	}
-	else if (!qpsscale_conflict_read_again(&cycle->observer, group))
-		acted(cycle, group);
-	else if (group->rereading &&
-			 group->pending[QS_CALL_CAPACITY] == 0)
-		go_on_acting(cycle, group);
 }
 
 static void
@@ -374,124 +59,14 @@ ready(void *context, QpsscaleGroup *group)
 	{
 		case STAGE_OBSERVING:
 		case STAGE_CHECKING:
-			consider(cycle, group);
+			qpsscale_consider(cycle, group);
 			break;
 		case STAGE_ACTING:
-			go_on_acting(cycle, group);
+			qpsscale_go_on_acting(cycle, group);
 			break;
 		default:
 			break;
 	}
-}
-
-/* ----------
- * The two transactions
- * ----------
- */
-static QpsscaleGroup **
-gather(Cycle *cycle, GroupStage stage, int *n)
-{
-	QpsscaleGroup **groups = palloc_extended(sizeof(QpsscaleGroup *) *
-											 Max(cycle->in_stage[stage], 1),
-											 MCXT_ALLOC_HUGE);
-
-	*n = 0;
-	for (int i = 0; i < cycle->snapshot->n_groups; i++)
-		if (cycle->snapshot->groups[i].stage == stage)
-			groups[(*n)++] = &cycle->snapshot->groups[i];
-	return groups;
-}
-
-static void
-log_step_error(const char *what, ErrorData *error)
-{
-	ereport(qpsscale_elevel(ERROR),
-			(errcode(error->sqlerrcode),
-			 errmsg("qpsscale could not %s: %s", what, error->message)));
-}
-
-/* An operator's number that cannot be set is not even recorded, nor is a
- * decision that cannot be executed. */
-static int
-leave_refused(Cycle *cycle, QpsscaleGroup **groups, int n)
-{
-	int			left = 0;
-
-	for (int i = 0; i < n; i++)
-	{
-		if (cycle->request->by_hand != NULL ?
-			qpsscale_intervention_refused(groups[i]) :
-			qpsscale_execution_refused(groups[i]))
-			enter(cycle, groups[i], STAGE_FINISHED);
-		else
-			groups[left++] = groups[i];
-	}
-	return left;
-}
-
-static void
-intend(Cycle *cycle)
-{
-	int			n;
-	QpsscaleGroup **groups = gather(cycle, STAGE_DECIDED, &n);
-	bool		durable = false;
-	ErrorData  *error;
-
-	cycle->flushed_ms = qs_net_now_ms();
-	if (cycle->request->validate)
-	{
-		for (int i = 0; i < n; i++)
-			enter(cycle, groups[i], STAGE_FINISHED);
-		return;
-	}
-	if (cycle->request->by_hand != NULL ||
-		cycle->request->selection.execute != NULL)
-		n = leave_refused(cycle, groups, n);
-	qpsscale_worker_state("writing decisions");
-	if (!qpsscale_store_intend(groups, n, cycle->settings->metric_period_s,
-							   observed_at(&cycle->observer), &durable, &error))
-		log_step_error("write decisions", error);
-	else if (!durable)
-		ereport(WARNING,
-				(errmsg("qpsscale does not act: no synchronous standby has confirmed the intent"),
-				 errhint("The intents are resolved by reading the cloud.")));
-	QPSSCALE_CRASH_POINT(intent_committed);
-	/* a termination must be seen before the call, not after it */
-	CHECK_FOR_INTERRUPTS();
-	qpsscale_worker_state("acting");
-	cycle->act_started_ms = qs_net_now_ms();
-	for (int i = 0; i < n; i++)
-	{
-		QpsscaleGroup *group = groups[i];
-
-		if (durable && group->activity_id != 0 && !group->decision.dry_run)
-			act(cycle, group);
-		else
-		{
-			if (group->activity_id != 0 && !group->decision.dry_run)
-				group->outcome_message = "not sent: no synchronous standby has confirmed the intent";
-			enter(cycle, group, STAGE_FINISHED);
-		}
-	}
-	if (cycle->in_stage[STAGE_ACTING] == 0)
-		qpsscale_worker_state("observing");
-}
-
-static void
-record(Cycle *cycle)
-{
-	int			n;
-	QpsscaleGroup **groups = gather(cycle, STAGE_ACTED, &n);
-	ErrorData  *error;
-
-	cycle->flushed_ms = qs_net_now_ms();
-	qpsscale_worker_state("recording");
-	QPSSCALE_CRASH_POINT(recording);
-	if (!qpsscale_store_record(groups, n, &error))
-		log_step_error("record outcomes", error);
-	QPSSCALE_CRASH_POINT(outcome_recorded);
-	for (int i = 0; i < n; i++)
-		enter(cycle, groups[i], STAGE_FINISHED);
 }
 
 /*
@@ -560,10 +135,10 @@ admit(Cycle *cycle)
 		if (account->usable && !cycle->over)
 		{
 			qpsscale_sources_arrived(group);
-			enter(cycle, group, STAGE_OBSERVING);
+			qpsscale_enter(cycle, group, STAGE_OBSERVING);
 			continue;
 		}
-		refuse_account(cycle, group, account->problem != NULL ?
+		qpsscale_refuse_account(cycle, group, account->problem != NULL ?
 					   account->problem : "no credentials before the cycle's deadline");
 	}
 	if (cycle->in_stage[STAGE_OBSERVING] > 0)
@@ -594,13 +169,13 @@ run_stages(Cycle *cycle)
 						 in[STAGE_OBSERVING] + in[STAGE_CHECKING],
 						 in[STAGE_WAITING], cycle->started_ms, &wait_ms))
 		{
-			intend(cycle);
+			qpsscale_intend(cycle);
 			continue;
 		}
 		if (should_flush(cycle, STAGE_ACTED, in[STAGE_ACTING], 0,
 						 cycle->act_started_ms, &wait_ms))
 		{
-			record(cycle);
+			qpsscale_record(cycle);
 			continue;
 		}
 		qpsscale_worker_wait(wait_ms);
@@ -673,13 +248,13 @@ prepare_group(Cycle *cycle, QpsscaleGroup *group, HTAB *accounts)
 	problem = qpsscale_account_problem(account, group);
 	if (problem != NULL)
 	{
-		refuse_account(cycle, group, problem);
+		qpsscale_refuse_account(cycle, group, problem);
 		return;
 	}
 	group->account = account;
 	qpsscale_sources_resolve(accounts, group);
 	if (qpsscale_group_waits(group))
-		enter(cycle, group, STAGE_WAITING);
+		qpsscale_enter(cycle, group, STAGE_WAITING);
 }
 
 static void
@@ -737,7 +312,7 @@ qpsscale_check_extension(const StoreSnapshot *snapshot, CycleResult *result)
 bool
 qpsscale_load_failed(CycleResult *result, ErrorData *error)
 {
-	log_step_error("read the groups", error);
+	qpsscale_log_step_error("read the groups", error);
 	if (error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE &&
 		error->hint == NULL)
 		error->hint = psprintf("SELECT qpsscale_grant('%s', 'worker'); gives the worker what it needs",
