@@ -9,12 +9,16 @@
 #include <math.h>
 #include <string.h>
 
-#define MAGIC			UINT32_C(0x71706732)
+#define MAGIC			UINT32_C(0x71706733)
 #define US				INT64_C(1000000)
 #define SECONDS_PER_DAY	86400
 
 /* After so long a gap nothing that was learned holds any more. */
 #define LONGEST_GAP_S	(14 * SECONDS_PER_DAY)
+
+/* Of so many ticks it is known what was in service: more than a monitor is
+ * late. */
+#define CARRIED_TICKS	16
 
 struct QsPrediction
 {
@@ -29,6 +33,9 @@ struct QsPrediction
 	int32_t		missing;		/* ticks in a row without a load */
 	double		newest;
 	QsViolationTarget target;
+	int64_t		carried_tick;	/* the newest of them */
+	double		carried[CARRIED_TICKS]; /* by tick modulo; when it was first
+										 * looked at in that tick, NAN = never */
 	QsPredictionGuard guard;
 	QsPredictorPlan plan;
 	double		predictor[];
@@ -105,6 +112,9 @@ start(QsPrediction *prediction, int64_t tick, double share)
 	prediction->missing = 0;
 	prediction->trust = QS_TRUST_NOT_LEARNED;
 	prediction->newest = NAN;
+	prediction->carried_tick = 0;
+	for (int i = 0; i < CARRIED_TICKS; i++)
+		prediction->carried[i] = NAN;
 	memset(&prediction->guard, 0, sizeof(prediction->guard));
 	qs_violation_target_begin(&prediction->target, prediction->tick_s,
 							  boot_of(&prediction->plan), share);
@@ -148,6 +158,9 @@ qs_prediction_is_sane(const void *block, size_t size,
 	/* a clock that ran ahead left what would not be learned from for long */
 	return prediction->until_us >= 0 && prediction->until_us <= now_us + 60 * US &&
 		prediction->tick >= 0 && prediction->points >= 0 &&
+		prediction->carried_tick >= 0 &&
+		prediction->carried_tick <=
+		(now_us + 60 * US) / (prediction->tick_s * US) &&
 		prediction->missing >= 0 &&
 		prediction->missing <= LONGEST_GAP_S / prediction->tick_s &&
 		prediction->tick == tick_of(prediction, prediction->until_us + 1) &&
@@ -169,10 +182,53 @@ predictor_of(const QsPrediction *prediction)
 	return (QsPredictor *) prediction->predictor;
 }
 
+/* A clock that ran ahead left ticks that are to come: they are forgotten. */
+static void
+note_carried(QsPrediction *prediction, const QsObserved *observed)
+{
+	int64_t		tick = observed->carried_at_us / (prediction->tick_s * US);
+	double	   *carried = &prediction->carried[tick % CARRIED_TICKS];
+
+	if (tick < prediction->carried_tick - CARRIED_TICKS ||
+		tick >= prediction->carried_tick + CARRIED_TICKS)
+	{
+		for (int i = 0; i < CARRIED_TICKS; i++)
+			prediction->carried[i] = NAN;
+		prediction->carried_tick = tick;
+	}
+	while (prediction->carried_tick < tick)
+		prediction->carried[++prediction->carried_tick % CARRIED_TICKS] = NAN;
+	if (tick == prediction->carried_tick && isnan(*carried))
+		*carried = observed->carried;
+}
+
+static double
+carried_in(const QsPrediction *prediction, int64_t tick)
+{
+	if (tick < 0 || tick > prediction->carried_tick ||
+		tick <= prediction->carried_tick - CARRIED_TICKS)
+		return NAN;
+	return prediction->carried[tick % CARRIED_TICKS];
+}
+
+/* What there was for the load of the tick that is being gathered. */
+static double
+carried_by(const QsPrediction *prediction, const QsObserved *observed)
+{
+	int64_t		tick = prediction->tick -
+		observed->late_us / (prediction->tick_s * US);
+
+	if (observed->carried_at_us <= 0)
+		return observed->carried;
+	return fmin(carried_in(prediction, tick),
+				carried_in(prediction, tick + 1));
+}
+
 /* The tick is over: it is learned from, and the next one begins. */
 static void
 finish_tick(QsPrediction *prediction, const QsObserved *observed)
 {
+	double		carried = carried_by(prediction, observed);
 	double		load = prediction->points > 0 ?
 		prediction->sum / prediction->points : NAN;
 	QsViolationTick after = {
@@ -180,8 +236,8 @@ finish_tick(QsPrediction *prediction, const QsObserved *observed)
 		.per_instance = observed->each,
 		.floor_load = observed->floor_load,
 		.share = observed->share,
-		.violated = load > observed->carried * (1 + 1e-9),
-		.frozen = observed->frozen || isnan(load) || isnan(observed->carried)
+		.violated = load > carried * (1 + 1e-9),
+		.frozen = observed->frozen || isnan(load) || isnan(carried)
 	};
 	QsGuardInput input;
 	QsGuardVerdict verdict;
@@ -207,6 +263,8 @@ qs_prediction_observe(QsPrediction *prediction, const QsObserved *observed)
 {
 	int64_t		tick;
 
+	if (observed->carried_at_us > 0)
+		note_carried(prediction, observed);
 	if (observed->end_us <= prediction->until_us)
 		return;
 	tick = tick_of(prediction, observed->end_us);

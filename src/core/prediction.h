@@ -43,6 +43,10 @@ typedef struct QsObserved
 	double		each;			/* load that one instance carries, > 0 */
 	double		carried;		/* load that what is in service carries; NAN =
 								 * not known */
+	int64_t		carried_at_us;	/* when that was so, which may be after the
+								 * point; 0: while it lasted */
+	int64_t		late_us;		/* the load is of so long before the point, for
+								 * its monitor was late */
 	double		floor_load;		/* what the minimum of instances carries */
 	double		share;			/* of time in which load may exceed it, 0..1 */
 	bool		frozen;			/* a violation would not be the prediction's
@@ -88,7 +92,11 @@ extern bool qs_prediction_is_sane(const void *block, size_t size,
 								  const QsPredictionPlan *plan,
 								  int64_t now_us);
 
-/* A point of a tick that is over, or of one before that, is ignored. */
+/*
+ * A point of a tick that is over, or of one before that, is ignored.  What a
+ * load is held against is the least that was in service in its tick and when
+ * the next one began: what booted meanwhile came too late for it.
+ */
 extern void qs_prediction_observe(QsPrediction *prediction,
 								  const QsObserved *observed);
 

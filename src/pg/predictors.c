@@ -272,20 +272,38 @@ qpsscale_observed_in_service(const QpsscaleGroup *group)
 		capacity->total : QS_UNKNOWN;
 }
 
+/* While instances boot and nobody counts, those that were there before serve. */
+static int
+serving(const QpsscaleGroup *group)
+{
+	const GroupActivity *open = &group->open;
+	int			in_service = qpsscale_observed_in_service(group);
+
+	if (in_service == QS_UNKNOWN && group->target.capacity.known &&
+		open->resolved == ACTIVITY_ACCEPTED && open->desired > open->base)
+		return open->base;
+	return in_service;
+}
+
 /* Late is better than a gap, but not for ever: then the time goes on without
  * a load. */
 static void
 learn(const QpsscaleGroup *group, Kept *kept, TimestampTz observed_at)
 {
 	const QsCapacity *capacity = &group->target.capacity;
+	const QsLoad *load = &group->target.load;
 	QsObserved	observed = {
 		.end_us = qpsscale_unix_us(observed_at),
-		.load = qpsscale_observed_load(group)
+		.load = qpsscale_observed_load(group),
+		.carried_at_us = qpsscale_unix_us(group->decided_at)
 	};
 
+	/* how late a signal is, nobody says */
+	if (group->policy.target_qps > 0 && load->known)
+		observed.late_us = Max(0, observed.end_us - load->newest_end_us);
 	if (isnan(observed.load))
 		observed.end_us -= PATIENCE_S * USECS_PER_SEC;
-	qpsscale_complete_observed(group, qpsscale_observed_in_service(group),
+	qpsscale_complete_observed(group, serving(group),
 							   capacity->known ? qs_capacity_base(capacity) :
 							   QS_UNKNOWN, &observed);
 	qs_prediction_observe(kept->prediction, &observed);

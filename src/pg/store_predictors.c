@@ -192,6 +192,10 @@ learn_samples(const QpsscaleGroup *group, const QsPredictionPlan *plan,
 		CHECK_FOR_INTERRUPTS();
 		row_read(&row, i);
 		observed.end_us = qpsscale_unix_us(next_int64(&row, 0));
+		/* the group was looked at after the point, and before the next one */
+		observed.carried_at_us = observed.end_us;
+		observed.late_us = delay_of(group, qs_prediction_tick(plan->resolution_s)) *
+			USECS_PER_SEC;
 		observed.load = next_double(&row, NAN);
 		in_service = next_int32(&row, QS_UNKNOWN);
 		if (isnan(observed.load))

@@ -30,6 +30,10 @@ observe(QsPrediction *prediction, int step, double load)
 		.each = 10, .carried = 100, .share = 0.01, .floor_load = 10
 	};
 
+	/* now and then late, and by much */
+	observed.carried_at_us = observed.end_us + US;
+	observed.late_us = step % 5 * step * STEP * US;
+
 	qs_prediction_observe(prediction, &observed);
 }
 

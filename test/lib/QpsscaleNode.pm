@@ -110,7 +110,7 @@ sub add_group
 		account => $provider eq 'aws' ? 'aws' : 'cloud',
 		enabled => 'true', dry_run => 'false');
 
-	foreach my $key (qw(min max desired total boot_delay lifecycle
+	foreach my $key (qw(min max desired total boot_delay drain_delay lifecycle
 		suspended_processes))
 	{
 		$group{$key} = delete $opts{$key} if exists $opts{$key};

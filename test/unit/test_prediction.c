@@ -240,6 +240,104 @@ violations_make_it_more_careful_unless_they_are_not_its_fault(void **state)
 	assert_true(quantile[1] > quantile[2]);
 }
 
+/* How careful it is after a day in which 100 came, and what carries it was
+ * looked at only after each minute, when some more had booted. */
+static double
+position_after(int64_t late, double first, double second, int64_t at)
+{
+	QsPrediction *prediction = begin(&minutes);
+	QsPredicted p;
+
+	for (int64_t end = BEGIN + 60; end <= BEGIN + 3600; end += 60)
+	{
+		QsObserved	observed = {
+			.end_us = end * US, .load = 100, .share = 0.5,
+			.carried = end / 60 % 2 == 0 ? first : second,
+			.carried_at_us = (end + at) * US, .late_us = late * US
+		};
+
+		qs_prediction_observe(prediction, &observed);
+		/* again, when more have booted: that is not its minute any more */
+		observed.carried = 1000;
+		observed.carried_at_us += 15 * US;
+		qs_prediction_observe(prediction, &observed);
+	}
+	p = tell(prediction);
+	free(prediction);
+	return p.quantile;
+}
+
+static void
+what_boots_after_a_minute_is_too_late_for_it(void **state)
+{
+	double		none = position_after(0, 200, 200, 5);
+	double		half = position_after(0, 200, 50, 5);
+	double		all = position_after(0, 50, 50, 5);
+
+	(void) state;
+	/* each minute has one of both at its beginning or at its end */
+	assert_true(all > none);
+	assert_true(half == all);
+	/* when nobody looked in its minute, what was seen after it counts */
+	assert_true(position_after(0, 50, 50, 0) == all);
+	assert_true(position_after(0, 200, 200, 0) == none);
+}
+
+/* Three minutes of load that are known three minutes late, while instances boot
+ * in between. */
+static void
+a_late_load_is_held_against_what_there_was_then(void **state)
+{
+	double		quantile[2];
+
+	(void) state;
+	for (int late = 0; late < 2; late++)
+	{
+		QsPrediction *prediction = begin(&minutes);
+
+		for (int minute = 1; minute <= 40; minute++)
+		{
+			QsObserved	observed = {
+				.end_us = (BEGIN + minute * 60) * US,
+				.load = minute % 10 >= 3 && minute % 10 < 6 ? 100 : 10,
+				.share = 0.1,
+				/* three minutes after the load came, it is carried */
+				.carried = minute % 10 >= 3 && minute % 10 < 6 ? 200 : 50,
+				.carried_at_us = (BEGIN + minute * 60 + 1) * US,
+				.late_us = late * 180 * US
+			};
+
+			qs_prediction_observe(prediction, &observed);
+		}
+		quantile[late] = tell(prediction).quantile;
+		free(prediction);
+	}
+	assert_true(quantile[1] > quantile[0]);
+}
+
+static void
+a_clock_that_ran_ahead_leaves_nothing_to_compare_with(void **state)
+{
+	QsPrediction *prediction = begin(&minutes);
+	double		before = tell(prediction).quantile;
+
+	(void) state;
+	for (int minute = 1; minute <= 60; minute++)
+	{
+		QsObserved	observed = {
+			.end_us = (BEGIN + minute * 60) * US, .load = 100, .share = 0.5,
+			.carried = minute == 1 ? 1 : 200,
+			.carried_at_us = minute == 1 ? (BEGIN + 40 * DAY) * US :
+			(BEGIN + minute * 60 + 1) * US
+		};
+
+		qs_prediction_observe(prediction, &observed);
+	}
+	/* nothing violated, and it is known that nothing did */
+	assert_true(tell(prediction).quantile < before);
+	free(prediction);
+}
+
 static void
 a_stored_state_goes_on_as_if_nothing_had_happened(void **state)
 {
@@ -302,6 +400,9 @@ main(void)
 		cmocka_unit_test(after_two_weeks_of_nothing_it_starts_anew),
 		cmocka_unit_test(a_third_of_yesterday_looks_like_an_outage_for_four_hours),
 		cmocka_unit_test(violations_make_it_more_careful_unless_they_are_not_its_fault),
+		cmocka_unit_test(what_boots_after_a_minute_is_too_late_for_it),
+		cmocka_unit_test(a_late_load_is_held_against_what_there_was_then),
+		cmocka_unit_test(a_clock_that_ran_ahead_leaves_nothing_to_compare_with),
 		cmocka_unit_test(a_stored_state_goes_on_as_if_nothing_had_happened),
 		cmocka_unit_test(a_state_of_another_plan_or_time_is_not_used),
 	};
