@@ -79,6 +79,17 @@ FROM qpsscale_backtest_ticks(:web, '{"prediction_mode": "enabled"}', '2026-01-01
 JOIN qpsscale_backtest_ticks(:web, '{"prediction_mode": "enabled"}', '2026-01-01', '2026-02-01') whole
 USING (at);
 
+-- a load that is passed is played as the same one that was recorded
+SELECT count(*) AS ticks, count(*) FILTER (WHERE mine IS DISTINCT FROM its) AS different
+FROM qpsscale.recorded_load(:web, '2026-01-01', '2026-02-01', '1 minute') r,
+	LATERAL qpsscale_backtest_ticks(r.load, '{"target_qps": 50, "prediction_mode": "enabled"}', r.started_at) mine
+JOIN qpsscale_backtest_ticks(:web, '{"prediction_mode": "enabled"}', '2026-01-01', '2026-02-01') its USING (at);
+SELECT mine -> 'policies' = its -> 'policies' AS policies, mine -> 'scored_from' = its -> 'scored_from' AS scored_from,
+	mine - '{policies,overrides}'::text[] = its - '{policies,overrides,group_id}'::text[] AS rest
+FROM qpsscale.recorded_load(:web, '2026-01-01', '2026-02-01', '1 minute') r,
+	LATERAL qpsscale_backtest_report(r.load, '{"target_qps": 50}', r.started_at) mine,
+	LATERAL qpsscale_backtest_report(:web, since => '2026-01-01', until => '2026-02-01') its;
+
 -- as one document, and as a proposal, which changes nothing
 SELECT r -> 'ticks' AS ticks, r -> 'missing' AS missing, r ->> 'scored_from' AS scored_from,
 	(SELECT string_agg(k, ' ' ORDER BY k COLLATE "C") FROM jsonb_object_keys(r -> 'policies') k) AS policies
@@ -121,6 +132,8 @@ SET ROLE regress_qpsscale_player;
 SELECT count(*) FROM qpsscale_backtest(:web, since => '2026-01-01', until => '2026-02-01');
 SELECT count(*) FROM qpsscale_backtest(ARRAY[10, 20]::float8[], '{"target_qps": 10}');
 SELECT count(*) FROM qpsscale_backtest_ticks(:web, since => '2026-01-10', until => '2026-01-10 00:10');
+SELECT count(*) FROM qpsscale_backtest_ticks(ARRAY[10, 20]::float8[], '{"target_qps": 10}');
+SELECT jsonb_typeof(qpsscale_backtest_report(ARRAY[10, 20]::float8[], '{"target_qps": 10}'));
 SELECT jsonb_typeof(qpsscale_backtest_report(:web, since => '2026-01-10', until => '2026-01-10 00:10'));
 SELECT count(*) >= 0 AS tuned FROM qpsscale_tune(:web, '2026-01-10', '2026-01-10 00:10');
 RESET ROLE;

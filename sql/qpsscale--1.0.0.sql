@@ -4838,6 +4838,18 @@ $$;
 COMMENT ON FUNCTION @extschema@.qpsscale_backtest(bigint, jsonb, timestamptz, timestamptz, double precision, interval, text[]) IS
 	'what the policy of a group, or another one, would have made of its recorded load, beside what others would have; changes nothing';
 
+CREATE FUNCTION qpsscale.learning_ticks(
+	load double precision[], step interval, warm_up integer)
+RETURNS integer
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT COALESCE(warm_up, LEAST(pg_catalog.cardinality(load) / 2,
+		(7 * 86400 / GREATEST(pg_catalog.date_part('epoch', step), 1))::integer))
+$$;
+COMMENT ON FUNCTION qpsscale.learning_ticks(double precision[], interval, integer) IS
+	'how many ticks of a load are not scored in a backtest: those asked for, or its first half, a week at most';
+
 CREATE FUNCTION @extschema@.qpsscale_backtest(
 	load double precision[], overrides jsonb,
 	started_at timestamptz DEFAULT '2001-01-01 00:00Z',
@@ -4860,9 +4872,8 @@ AS $$
 	FROM qpsscale.with_overrides(qpsscale.default_policy(), overrides) g
 	CROSS JOIN LATERAL qpsscale.play(g, load, started_at,
 		pg_catalog.date_part('epoch', step)::integer, g.boot_seconds,
-		COALESCE(warm_up, LEAST(pg_catalog.cardinality(load) / 2,
-			(7 * 86400 / GREATEST(pg_catalog.date_part('epoch', step), 1))::integer)),
-		NULL, NULL, capacity_qps, players) p;
+		qpsscale.learning_ticks(load, step, warm_up), NULL, NULL,
+		capacity_qps, players) p;
 $$;
 COMMENT ON FUNCTION @extschema@.qpsscale_backtest(double precision[], jsonb, timestamptz, interval, double precision, integer, text[]) IS
 	'what a policy would have made of any load, oldest first and NULL where unknown, beside what others would have';
@@ -4890,6 +4901,28 @@ AS $$
 $$;
 COMMENT ON FUNCTION @extschema@.qpsscale_backtest_ticks(bigint, jsonb, timestamptz, timestamptz, double precision, interval) IS
 	'load, instances, violations and reasons of such a backtest, tick by tick';
+
+CREATE FUNCTION @extschema@.qpsscale_backtest_ticks(
+	load double precision[], overrides jsonb,
+	started_at timestamptz DEFAULT '2001-01-01 00:00Z',
+	step interval DEFAULT '1 minute',
+	capacity_qps double precision DEFAULT NULL,
+	warm_up integer DEFAULT NULL)
+RETURNS TABLE (
+	at timestamptz, load double precision, desired integer,
+	in_service integer, billed integer, violated boolean, reason text)
+LANGUAGE sql STABLE ROWS 20160
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT p.*
+	FROM qpsscale.with_overrides(qpsscale.default_policy(), overrides) g
+	CROSS JOIN LATERAL qpsscale.play_ticks(g, load, started_at,
+		pg_catalog.date_part('epoch', step)::integer, g.boot_seconds,
+		qpsscale.learning_ticks(load, step, warm_up), NULL, NULL,
+		capacity_qps) p;
+$$;
+COMMENT ON FUNCTION @extschema@.qpsscale_backtest_ticks(double precision[], jsonb, timestamptz, interval, double precision, integer) IS
+	'the same of any load, oldest first and NULL where unknown';
 
 CREATE FUNCTION @extschema@.qpsscale_backtest_report(
 	group_id bigint, overrides jsonb DEFAULT NULL,
@@ -4919,6 +4952,34 @@ AS $$
 $$;
 COMMENT ON FUNCTION @extschema@.qpsscale_backtest_report(bigint, jsonb, timestamptz, timestamptz, double precision, interval) IS
 	'the same as one document';
+
+CREATE FUNCTION @extschema@.qpsscale_backtest_report(
+	load double precision[], overrides jsonb,
+	started_at timestamptz DEFAULT '2001-01-01 00:00Z',
+	step interval DEFAULT '1 minute',
+	capacity_qps double precision DEFAULT NULL,
+	warm_up integer DEFAULT NULL)
+RETURNS jsonb
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT pg_catalog.jsonb_build_object(
+		'overrides', COALESCE(overrides, '{}'),
+		'started_at', started_at,
+		'step_seconds', pg_catalog.date_part('epoch', step)::integer,
+		'ticks', pg_catalog.cardinality(load),
+		'missing', (SELECT pg_catalog.count(*) FROM pg_catalog.unnest(load) l
+					WHERE l IS NULL),
+		'scored_from', started_at
+			+ step * qpsscale.learning_ticks(load, step, warm_up),
+		'policies', (
+			SELECT pg_catalog.jsonb_object_agg(b.policy,
+				pg_catalog.to_jsonb(b) - 'policy')
+			FROM @extschema@.qpsscale_backtest(load, overrides, started_at, step,
+				capacity_qps, warm_up) b));
+$$;
+COMMENT ON FUNCTION @extschema@.qpsscale_backtest_report(double precision[], jsonb, timestamptz, interval, double precision, integer) IS
+	'the same of any load as one document';
 
 /*
  * A bounded search: with and without prediction, and for each a few windows and
@@ -6868,6 +6929,28 @@ $$;
 COMMENT ON FUNCTION qpsscale.http_backtest(jsonb) IS
 	'POST /groups/backtest {"resource_id", "overrides", "days"}: qpsscale_backtest_report() and its course; changes nothing';
 
+CREATE FUNCTION qpsscale.http_forecast(request jsonb)
+RETURNS jsonb
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $$
+DECLARE
+	asked CONSTANT jsonb := qpsscale.requested_object(request);
+	the_group CONSTANT bigint := qpsscale.named_group(asked);
+BEGIN
+	RETURN (
+		SELECT pg_catalog.jsonb_build_object(
+			'method', COALESCE(pg_catalog.max(f.method), 'none'),
+			'forecast', COALESCE(pg_catalog.jsonb_agg(
+				pg_catalog.to_jsonb(f) - 'method' ORDER BY f.at), '[]'))
+		FROM @extschema@.qpsscale_forecast(the_group,
+			qpsscale.requested_integer(asked, 'horizon', 48)) f);
+END
+$$;
+COMMENT ON FUNCTION qpsscale.http_forecast(jsonb) IS
+	'GET /groups/forecast?resource_id=&horizon=: qpsscale_forecast()';
+
 CREATE FUNCTION qpsscale.http_suspend(request jsonb)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
@@ -7169,6 +7252,10 @@ FROM (VALUES
 	('FUNCTION qpsscale.tuned(qpsscale.resource_groups, double precision[], timestamptz, integer, integer, integer, integer, integer, double precision)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.backtest_series(bigint, jsonb, timestamptz, integer)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.http_backtest(jsonb)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.http_forecast(jsonb)', 'reader', 'EXECUTE'),
+	('FUNCTION qpsscale.learning_ticks(double precision[], interval, integer)', 'reader', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_backtest_ticks(double precision[], jsonb, timestamptz, interval, double precision, integer)', 'reader', 'EXECUTE'),
+	('FUNCTION @extschema@.qpsscale_backtest_report(double precision[], jsonb, timestamptz, interval, double precision, integer)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.said_at(timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.say_activity(qpsscale.activities, timestamptz)', 'reader', 'EXECUTE'),
 	('FUNCTION qpsscale.said_number(text)', 'reader', 'EXECUTE'),

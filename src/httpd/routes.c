@@ -25,6 +25,9 @@ static const char *const group_parameters[] = {
 	"resource_id", "since", "until", NULL
 };
 static const char *const why_parameters[] = {"resource_id", "at", NULL};
+static const char *const forecast_parameters[] = {
+	"resource_id", "horizon", NULL
+};
 
 const char	health_statement[] =
 "SELECT qpsscale.http_health($1::pg_catalog.jsonb)";
@@ -61,6 +64,7 @@ static const Route routes[] = {
 	READ("/groups", "http_groups", groups_parameters),
 	READ("/groups/one", "http_group", group_parameters),
 	READ("/groups/why", "http_why", why_parameters),
+	READ("/groups/forecast", "http_forecast", forecast_parameters),
 	CALL("POST", "/groups/backtest", "http_backtest", true, json_type,
 		 no_parameters),
 	READ("/errors", "http_errors", list_parameters),

@@ -76,7 +76,8 @@ SQL
 		qr/25006: cannot execute $name\(\) during recovery.*HINT: .*on the primary/s,
 		"$call is refused, with advice");
 }
-is("@answers", 'qpsscale_backtest qpsscale_backtest qpsscale_backtest_report qpsscale_backtest_ticks qpsscale_estimate_cost'
+is("@answers", 'qpsscale_backtest qpsscale_backtest qpsscale_backtest_report qpsscale_backtest_report'
+	  . ' qpsscale_backtest_ticks qpsscale_backtest_ticks qpsscale_estimate_cost'
 	  . ' qpsscale_forecast qpsscale_forecast qpsscale_health qpsscale_history qpsscale_metrics qpsscale_spent'
 	  . ' qpsscale_tune qpsscale_tune qpsscale_why',
 	'what only reads answers');

@@ -200,6 +200,15 @@ status_is($httpd->get("/scale/history?$_->[0]", $reader), $_->[1], "history $_->
 	[ 'resource_id=nobody', 404 ], [ 'limit=0', 422 ], [ 'limit=x', 400 ],
 	[ 'offset=-1', 422 ], [ 'before_id=x', 400 ]);
 
+# ---- forecast ----
+
+my $forecast = $httpd->get("/groups/forecast?resource_id=$uuid&horizon=3", $reader);
+status_is($forecast, 200, 'a forecast');
+is(scalar @{ $forecast->{json}{forecast} }, 3, 'of so many hours');
+status_is($httpd->get("/groups/forecast?$_->[0]", $reader), $_->[1], "a forecast with $_->[0]")
+  foreach ([ "resource_id=$uuid&horizon=0", 422 ], [ "resource_id=$uuid&horizon=169", 422 ],
+	[ "resource_id=$uuid&horizon=x", 400 ], [ 'resource_id=nobody', 404 ], [ 'horizon=3', 400 ]);
+
 # ---- costs, metrics ----
 
 my $cost = $httpd->post('/cost/estimate', { resource_id => $uuid, instance_count => 5 }, $reader);
