@@ -13,6 +13,8 @@
 
 #define TICKS_BETWEEN_LOOKS	1024	/* for a cancellation */
 #define HAIR				1e-9	/* rounding must not cost an instance */
+#define MOST_NEEDED			1e15
+#define SCALE				0x1p-32 /* the largest loads can be summed up */
 
 /* ---- the fleet ---- */
 
@@ -174,32 +176,51 @@ qs_backtest(const QsBacktestPlan *plan, QsBacktestPolicy policy, void *context,
 
 /* ---- what to think of it ---- */
 
+/* Levels of the fleet that are not needed now, and since when. */
+typedef struct Resting
+{
+	double		above;			/* the levels from here up to the next one's */
+	int			since;			/* tick, counted from one; 0: never needed */
+} Resting;
+
+/*
+ * Each tick pushes at most one stretch of levels and splits at most one: the
+ * time does not grow with the fleet.
+ */
 bool
 qs_backtest_oracle(const double *need, int count, int boot_ticks,
 				   QsArena *arena, double *cost)
 {
-	double		most = 0;
-	int		   *last;
+	Resting    *resting = qs_arena_alloc_array(arena, (size_t) count + 1,
+											   sizeof(Resting));
+	double		level = 0;
+	int			n = 1;
 
 	*cost = 0;
-	for (int t = 0; t < count; t++)
-		most = fmax(most, need[t]);
-	if (!(most < QS_BACKTEST_MAX_FLEET))
-		most = QS_BACKTEST_MAX_FLEET;
-	/* by level: the last tick in which it was needed, counted from one */
-	last = qs_arena_alloc_array(arena, (size_t) most + 1, sizeof(int));
-	if (last == NULL)
+	if (resting == NULL)
 		return false;
+	resting[0] = (Resting) {.above = 0};
 	for (int t = 0; t < count; t++)
 	{
-		for (int level = 1; level <= (int) fmin(need[t], most); level++)
+		double		wanted = fmin(need[t], QS_BACKTEST_MAX_FLEET);
+
+		if (wanted < level)
+			resting[n++] = (Resting) {.above = wanted, .since = t};
+		while (level < wanted)
 		{
-			int			gap = t - last[level];
+			double		to = n > 1 ? fmin(resting[n - 2].above, wanted) :
+				wanted;
+			int			gap = t - resting[n - 1].since;
 
 			/* the first launch cannot be before the beginning either */
-			*cost += 1 + (gap < boot_ticks ? gap : boot_ticks);
-			last[level] = t + 1;
+			*cost += (to - level) * (gap < boot_ticks ? gap : boot_ticks);
+			level = to;
+			resting[n - 1].above = level;
+			if (n > 1 && level >= resting[n - 2].above)
+				n--;
 		}
+		level = wanted;
+		*cost += wanted;
 	}
 	return true;
 }
@@ -207,7 +228,9 @@ qs_backtest_oracle(const double *need, int count, int boot_ticks,
 static double
 need_of(const QsBacktestPlan *plan, double load, double hair)
 {
-	return fmax(plan->min, ceil(load / plan->per_instance - hair));
+	/* infinitely many are no number to reckon with */
+	return fmin(fmax(plan->min, ceil(load / plan->per_instance - hair)),
+				MOST_NEEDED);
 }
 
 static int
@@ -234,8 +257,8 @@ add_up(const QsBacktestPlan *plan, const double *ready, const double *billed,
 			continue;
 		needed = need_of(plan, load, HAIR);
 		need[metrics->scored++] = needed;
-		offered += load;
-		lost += fmax(0, load - capacity);
+		offered += load * SCALE;
+		lost += fmax(0, load - capacity) * SCALE;
 		metrics->cost += billed[t];
 		metrics->violation_time += load > capacity * (1 + HAIR);
 		metrics->utilization += capacity > 0 ? fmin(load / capacity, 1) :

@@ -72,6 +72,18 @@ foreach my $name (sort keys %groups)
 				$played->[$_] // '' } 0 .. $#loads));
 }
 
+# a fleet that nobody has, up and down: what it costs who knows the future took
+# minutes, and no timeout ended it
+subtest 'a load of millions takes no longer than one of hundreds' => sub {
+	my ($status, $rows, $error) = $node->psql('postgres', <<'SQL');
+SET statement_timeout = '30s';
+SELECT count(*)
+FROM qpsscale_backtest((SELECT array_agg(CASE WHEN t % 2 = 0 THEN 0 ELSE 1e6 END ORDER BY t)::float8[]
+		FROM generate_series(1, 200000) t), '{"target_qps": 1}', players => '{oracle,hpa_v2}');
+SQL
+	is("$status $rows", '0 2', 'it is played') or diag($error);
+};
+
 subtest 'a backtest is bounded' => sub {
 	my $months = 'array_fill(100::float8, ARRAY[200000])';
 

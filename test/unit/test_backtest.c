@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -347,6 +348,197 @@ the_oracle_keeps_an_instance_through_a_short_gap(void **state)
 	qs_arena_free(arena);
 }
 
+/* Level by level, as its definition has it. */
+static double
+oracle_by_levels(const double *need, int count, int boot)
+{
+	double		cost = 0;
+
+	for (int level = 1; level <= 40; level++)
+	{
+		int			last = 0;
+
+		for (int t = 0; t < count; t++)
+		{
+			if (need[t] < level)
+				continue;
+			cost += 1 + (t - last < boot ? t - last : boot);
+			last = t + 1;
+		}
+	}
+	return cost;
+}
+
+static void
+the_oracle_is_that_of_its_definition(void **state)
+{
+	uint32_t	seed = 20;
+
+	(void) state;
+	for (int run = 0; run < 2000; run++)
+	{
+		double		need[40];
+		int			count = run % 41;
+		int			boot = run / 41 % 7;
+		double		cost;
+		QsArena    *arena = qs_arena_new(65536);
+
+		for (int t = 0; t < count; t++)
+		{
+			seed = seed * 1664525u + 1013904223u;
+			need[t] = (seed >> 28) * (seed >> 16 & 1) + (seed >> 20 & 7) * 3;
+		}
+		assert_true(qs_backtest_oracle(need, count, boot, arena, &cost));
+		assert_true(cost == oracle_by_levels(need, count, boot));
+		qs_arena_free(arena);
+	}
+}
+
+/* Hundreds of thousands of ticks, each with another largest fleet: what took
+ * minutes, during which nobody could cancel it. */
+static void
+the_oracle_of_a_huge_fleet_takes_no_longer(void **state)
+{
+	int			count = 500000;
+	double	   *need = malloc(sizeof(double) * (size_t) count);
+	QsArena    *arena = qs_arena_new((size_t) 64 * 1024 * 1024);
+	double		cost;
+	clock_t		begin = clock();
+
+	(void) state;
+	assert_true(need != NULL && arena != NULL);
+	for (int t = 0; t < count; t++)
+		need[t] = t % 2 == 0 ? 0 : t % 3 == 0 ? 1e300 : 50000 + t % 10007;
+	assert_true(qs_backtest_oracle(need, count, 5, arena, &cost));
+	assert_true(cost > 1e10 && isfinite(cost));
+	assert_true(clock() - begin < 10 * CLOCKS_PER_SEC);
+	qs_arena_free(arena);
+	free(need);
+}
+
+/* ----------
+ * Any load at all
+ * ----------
+ */
+
+/* Constants, nothing, gaps, huge, tiny, all of them mixed. */
+static double
+any_load(int kind, int t)
+{
+	static const double odd[] = {0, 1e300, 1e-300, 5, 1e12, NAN, 1, 1e308};
+
+	switch (kind)
+	{
+		case 0:
+			return 50;
+		case 1:
+			return 0;
+		case 2:
+			return NAN;
+		case 3:
+			return t % 7 < 3 ? NAN : 40 + t % 13;
+		case 4:
+			return 1e300;
+		case 5:
+			return 1e-300;
+		case 6:
+			return odd[(t * 31 + t / 8) % 8];
+		default:
+			return 50 + 40 * sin(t / 9.0) + t * 7919 % 17;
+	}
+}
+
+#define KINDS	8
+
+static void
+assert_sound(const QsBacktestPlan *plan, const QsBacktest *result)
+{
+	const QsBacktestMetrics *m = &result->metrics;
+	const double shares[] = {m->violation_time, m->violation_load,
+	m->utilization, m->time_under, m->time_over, m->instability};
+	const double others[] = {m->cost, m->oracle_cost, m->cost_ratio,
+		m->under_provisioned, m->over_provisioned, m->ups_per_day,
+	m->downs_per_day, m->launches_per_day};
+
+	for (int t = 0; t < plan->count; t++)
+	{
+		assert_true(result->desired[t] >= plan->min &&
+					result->desired[t] <= plan->max);
+		assert_true(result->ready[t] >= 0 && result->ready[t] <= plan->max);
+		assert_true(result->billed[t] >= result->ready[t]);
+	}
+	for (size_t i = 0; i < sizeof(shares) / sizeof(shares[0]); i++)
+		assert_true(shares[i] >= 0 && shares[i] <= 100 * (1 + 1e-9));
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		assert_true(others[i] >= 0 && isfinite(others[i]));
+	/* of the ticks without data no more than the others is missing */
+	assert_true(m->scored >= 0 && m->scored <= plan->count -
+				plan->scored_from);
+}
+
+static void
+any_load_of_any_length_gives_sound_measures(void **state)
+{
+	static const int lengths[] = {1, 2, 3, 5, 24, 25, 97, 300};
+	static double series[300];
+
+	(void) state;
+	for (int kind = 0; kind < KINDS; kind++)
+	{
+		for (size_t l = 0; l < sizeof(lengths) / sizeof(lengths[0]); l++)
+		{
+			QsBacktestPlan plan = {
+				.loads = series, .count = lengths[l], .tick_seconds = 300,
+				.scored_from = lengths[l] / 3, .per_instance = 10,
+				.boot_ticks = kind % 4, .delay_ticks = kind % 3,
+				.min = kind % 2, .max = 1000
+			};
+
+			for (int t = 0; t < plan.count; t++)
+				series[t] = any_load(kind, t);
+			for (int rule = QS_RULE_ORIGINAL; rule <= QS_RULE_PANIC + 1; rule++)
+			{
+				QsArena    *arena = qs_arena_new(4 * 1024 * 1024);
+				QsRule		reactive = qs_rule(rule <= QS_RULE_PANIC ?
+											   (QsRuleKind) rule :
+											   QS_RULE_CEIL, 0.7);
+				void	   *block = malloc(qs_foresight_bytes(&plan));
+				QsForesight foresight;
+				QsBacktest	result;
+				QsError		error;
+
+				assert_true(qs_foresight_begin(&foresight, block, &plan, 0,
+											   0.01));
+				assert_true(qs_backtest(&plan, rule <= QS_RULE_PANIC ?
+										qs_rule_wants : qs_foresight_wants,
+										rule <= QS_RULE_PANIC ?
+										(void *) &reactive : &foresight,
+										0, arena, NULL, &result, &error));
+				assert_sound(&plan, &result);
+				qs_arena_free(arena);
+				free(block);
+			}
+		}
+	}
+}
+
+static void
+no_load_at_all_is_refused(void **state)
+{
+	QsBacktestPlan plan = {.count = 0, .tick_seconds = 60, .per_instance = 1,
+	.max = 10};
+	QsArena    *arena = qs_arena_new(65536);
+	QsRule		rule = qs_rule(QS_RULE_CEIL, 1);
+	QsBacktest	result;
+	QsError		error;
+
+	(void) state;
+	assert_false(qs_backtest(&plan, qs_rule_wants, &rule, 1, arena, NULL,
+							 &result, &error));
+	assert_string_equal(error.code, "count");
+	qs_arena_free(arena);
+}
+
 static void
 nobody_is_cheaper_than_the_oracle_without_violations(void **state)
 {
@@ -447,6 +639,10 @@ main(void)
 		cmocka_unit_test(the_share_of_violations_is_about_kept),
 		cmocka_unit_test(instances_boot_and_the_newest_go_first),
 		cmocka_unit_test(the_oracle_keeps_an_instance_through_a_short_gap),
+		cmocka_unit_test(the_oracle_is_that_of_its_definition),
+		cmocka_unit_test(the_oracle_of_a_huge_fleet_takes_no_longer),
+		cmocka_unit_test(any_load_of_any_length_gives_sound_measures),
+		cmocka_unit_test(no_load_at_all_is_refused),
 		cmocka_unit_test(nobody_is_cheaper_than_the_oracle_without_violations),
 		cmocka_unit_test(a_cancelled_backtest_says_so),
 		cmocka_unit_test(plans_out_of_bounds_are_refused),

@@ -387,6 +387,157 @@ a_state_of_another_plan_or_time_is_not_used(void **state)
 	free(prediction);
 }
 
+/* ----------
+ * Any load at all
+ * ----------
+ */
+
+/* What a monitor may say: nothing, nonsense, the largest, the smallest. */
+static double
+any_load(int kind, int64_t minute)
+{
+	static const double odd[] = {0, 1e300, -1, 1e-300, NAN, INFINITY, 5,
+	-INFINITY, 1e308, 1e12};
+
+	switch (kind)
+	{
+		case 0:
+			return 70;
+		case 1:
+			return 0;
+		case 2:
+			return NAN;
+		case 3:
+			return 1e308;
+		case 4:
+			return 1e-308;
+		case 5:
+			return minute % 100 < 60 ? NAN : 100;
+		case 6:
+			return odd[(minute * 31 + minute / 10) % 10];
+		default:
+			return load_at(minute * 60);
+	}
+}
+
+#define KINDS	8
+
+static void
+assert_number_or_none(double value)
+{
+	assert_true(isnan(value) || (value >= 0 && isfinite(value)));
+}
+
+static void
+any_load_of_any_length_is_foreseen_as_a_number_or_not_at_all(void **state)
+{
+	(void) state;
+	for (int kind = 0; kind < KINDS; kind++)
+	{
+		QsPrediction *prediction = begin(&minutes);
+		size_t		size = qs_prediction_bytes(&minutes);
+
+		for (int64_t minute = 1; minute <= 2 * 1440 + 100; minute++)
+		{
+			QsObserved	observed = {
+				.end_us = (BEGIN + minute * 60) * US,
+				.load = any_load(kind, minute), .each = kind == 6 ? NAN : 10,
+				.carried = any_load(kind, minute / 3),
+				.carried_at_us = (BEGIN + minute * 60 + 7) * US,
+				.floor_load = kind == 6 ? INFINITY : 10, .share = 0.01
+			};
+			QsPredicted p;
+
+			qs_prediction_observe(prediction, &observed);
+			if (minute > 200 && minute % 97 != 0)
+				continue;
+			p = tell(prediction);
+			assert_number_or_none(p.upper_grow);
+			assert_number_or_none(p.upper_shrink);
+			assert_number_or_none(p.yesterday);
+			assert_number_or_none(p.newest);
+			assert_true(p.quantile > 0 && p.quantile < 1);
+			assert_true(p.trust >= QS_TRUST_FULL &&
+						p.trust <= QS_TRUST_WORSE_THAN_NONE);
+			/* what it says of itself it takes back */
+			assert_true(qs_prediction_is_sane(prediction, size, &minutes,
+											  observed.end_us));
+		}
+		free(prediction);
+	}
+}
+
+/*
+ * Requests per second or per minute: once learned, about the same.  At first it
+ * knows nothing of the unit, and learns more slowly in one than in the other.
+ */
+static void
+another_unit_changes_little_once_learned(void **state)
+{
+	QsPrediction *one = begin(&minutes);
+	QsPrediction *many = begin(&minutes);
+	int			unlike = 0;
+
+	(void) state;
+	for (int64_t minute = 1; minute <= 6 * 1440; minute++)
+	{
+		double		load = load_at((minute - 1) * 60);
+		QsObserved	observed = {
+			.end_us = (BEGIN + minute * 60) * US, .load = load, .each = 10,
+			.carried = load * (minute % 90 == 0 ? 0.9 : 1.1),
+			.floor_load = 20, .share = 0.01
+		};
+		QsPredicted a;
+		QsPredicted b;
+
+		qs_prediction_observe(one, &observed);
+		observed.load *= 60;
+		observed.each *= 60;
+		observed.carried *= 60;
+		observed.floor_load *= 60;
+		qs_prediction_observe(many, &observed);
+		if (minute < 4 * 1440)
+			continue;
+		a = tell(one);
+		b = tell(many);
+		unlike += fabs(b.upper_grow / 60 / a.upper_grow - 1) > 0.03;
+		assert_true(a.trust == b.trust && a.may_shrink == b.may_shrink);
+	}
+	if (unlike > 2 * 1440 / 10)
+		fail_msg("%d of %d ticks differ by more than 3 %%", unlike, 2 * 1440);
+	free(one);
+	free(many);
+}
+
+/* An hour that comes twice, and one that is skipped. */
+static void
+a_clock_that_is_set_does_no_harm(void **state)
+{
+	QsPrediction *straight = begin(&minutes);
+	QsPrediction *set_back = begin(&minutes);
+	int64_t		end = BEGIN + 3 * DAY;
+	QsPredicted a;
+	QsPredicted b;
+
+	(void) state;
+	live(straight, BEGIN, end, 60);
+	live(set_back, BEGIN, end, 60);
+	/* back: these minutes are known already */
+	live(set_back, end - 3600, end, 60);
+	a = tell(straight);
+	b = tell(set_back);
+	assert_memory_equal(&a, &b, sizeof(a));
+	/* ahead: an hour is missing */
+	live(set_back, end + 3600, end + DAY, 60);
+	live(straight, end, end + DAY, 60);
+	a = tell(straight);
+	b = tell(set_back);
+	assert_int_equal(b.trust, QS_TRUST_FULL);
+	assert_true(fabs(b.upper_grow / a.upper_grow - 1) < 0.1);
+	free(straight);
+	free(set_back);
+}
+
 int
 main(void)
 {
@@ -405,6 +556,9 @@ main(void)
 		cmocka_unit_test(a_clock_that_ran_ahead_leaves_nothing_to_compare_with),
 		cmocka_unit_test(a_stored_state_goes_on_as_if_nothing_had_happened),
 		cmocka_unit_test(a_state_of_another_plan_or_time_is_not_used),
+		cmocka_unit_test(any_load_of_any_length_is_foreseen_as_a_number_or_not_at_all),
+		cmocka_unit_test(another_unit_changes_little_once_learned),
+		cmocka_unit_test(a_clock_that_is_set_does_no_harm),
 	};
 
 	return cmocka_run_group_tests_name("prediction", tests, NULL, NULL);
