@@ -5605,6 +5605,7 @@ WITH family (name, type, help) AS (VALUES
 	('qpsscale_group_approval_required', 'gauge', '1: an action was decided and waits for a person.'),
 	('qpsscale_group_at_max_capacity', 'gauge', '1: the load needs more instances than the limits allow.'),
 	('qpsscale_group_estimated_hourly_cost', 'gauge', 'What the desired instances cost an hour, where they have a price.'),
+	('qpsscale_group_forecast_requests_per_second_upper', 'gauge', 'Load that is not foreseen to be exceeded before instances ordered now serve.'),
 	('qpsscale_group_forecast_trusted', 'gauge', '1: what is foreseen of the group is believed.'),
 	('qpsscale_group_forecast_error_ratio', 'gauge', 'Pinball loss of what was foreseen over the last day or so, in that of headroom on the load instead: below 1 is better.'),
 	('qpsscale_group_forecast_held_ratio', 'gauge', 'Share of windows of the last day or so in which the load stayed below the 0.95 quantile that was foreseen.'),
@@ -5669,6 +5670,19 @@ WITH family (name, type, help) AS (VALUES
 		('qpsscale_group_forecast_error_ratio', f.loss / NULLIF(f.loss_without, 0)),
 		('qpsscale_group_forecast_held_ratio', f.held)) AS v (name, value)
 	WHERE g.prediction_mode <> 'off' AND v.value IS NOT NULL
+	UNION ALL
+	SELECT 'qpsscale_group_forecast_requests_per_second_upper',
+		pg_catalog.jsonb_build_object('resource_group', g.name),
+		newest.upper::double precision
+	FROM qpsscale.resource_groups g
+	CROSS JOIN LATERAL (
+		SELECT f.upper[(g.id & 31)::integer + 1] AS upper
+		FROM qpsscale.forecasts f
+		WHERE f.chunk = g.id >> 5
+			AND f.at > pg_catalog.clock_timestamp() - interval '10 minutes'
+			AND f.upper[(g.id & 31)::integer + 1] IS NOT NULL
+		ORDER BY f.at DESC LIMIT 1) newest
+	WHERE g.enabled AND g.prediction_mode <> 'off' AND g.target_qps IS NOT NULL
 	UNION ALL
 	SELECT 'qpsscale_group_estimated_hourly_cost', pg_catalog.jsonb_build_object(
 			'resource_group', g.name, 'currency', c.currency), c.hourly::double precision

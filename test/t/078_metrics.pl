@@ -52,6 +52,19 @@ is(sample("qpsscale_group_cooldown_active{$web}"), '1', 'a cooldown runs');
 is(sample('qpsscale_build_info{version="1.0.0"}'), '1', 'the version');
 cmp_ok(sample('qpsscale_evaluations_total'), '>', 0, 'evaluations are counted');
 
+my $foreseen = "qpsscale_group_forecast_requests_per_second_upper{$web}";
+sql('DELETE FROM qpsscale.forecasts');
+is(sample($foreseen), undef, 'what nobody foresees is not told');
+sql(<<SQL);
+INSERT INTO qpsscale.forecasts (at, chunk, upper, quantile, window_seconds)
+SELECT now() - age, $id >> 5, array_fill(NULL::real, ARRAY[$id & 31]) || upper,
+	array_fill(NULL::real, ARRAY[$id & 31]) || 0.99::real, array_fill(NULL::integer, ARRAY[$id & 31]) || 240
+FROM (VALUES (interval '2 minutes', 500::real), ('1 minute', 450), ('30 seconds', NULL)) f (age, upper)
+SQL
+is(sample($foreseen), '450', 'what is foreseen of the load: the newest');
+sql("UPDATE qpsscale.forecasts SET at = at - interval '1 hour'");
+is(sample($foreseen), undef, 'and nothing that is old');
+
 is(sample("qpsscale_group_estimated_hourly_cost{currency=\"USD\",$web}"), undef,
 	'what has no price costs nothing that is known');
 sql("UPDATE qpsscale.resource_groups SET hourly_price = 0.25, currency = 'USD' WHERE id = $id");
