@@ -90,7 +90,10 @@ sub go
 	unlink $self->{log};
 	# it says nothing where a child is listened to
 	$self->{child} = QpsscaleChild->start(\@command, $self->{log}, 0);
-	while ($text !~ /Server is ready/)
+	my $listening = qr/msg="Listening on" address=127\.0\.0\.1:(\d+)/;
+
+	# the two lines come in either order
+	until ($text =~ /Server is ready/ && $text =~ $listening)
 	{
 		die "Prometheus did not start (see $self->{log})\n"
 		  if time() > $deadline;
@@ -98,8 +101,7 @@ sub go
 		open(my $file, '<', $self->{log}) or next;
 		$text = do { local $/; <$file> } // '';
 	}
-	($self->{port}) = $text =~ /msg="Listening on" address=127\.0\.0\.1:(\d+)/
-	  or die "Prometheus does not say where it listens (see $self->{log})\n";
+	($self->{port}) = $text =~ $listening;
 	return;
 }
 
