@@ -41,13 +41,11 @@ typedef struct Member
 static const Member members[] = {
 	{AUTOREGRESSION,.plan = {QS_SCALE_LOG,.harmonics = 6,.many = true}},
 	{AUTOREGRESSION,.plan = {QS_SCALE_ROOT,.harmonics = 0}},
-	{AUTOREGRESSION,.plan = {QS_SCALE_LOG,.harmonics = 3,.two_weeks = true}},
 	{AUTOREGRESSION,.plan = {QS_SCALE_LOG,.harmonics = 3,.many = true,
 	.further_days = true}},
 	{AUTOREGRESSION,.plan = {QS_SCALE_LINEAR,.harmonics = 6,.many = true}},
 	{DIFFERENCES,.days_apart = 7},
 	{DIFFERENCES,.days_apart = 1},
-	{SMOOTHING,.scale = QS_SCALE_ROOT},
 	{SMOOTHING,.scale = QS_SCALE_LOG},
 	{SMOOTHING,.scale = QS_SCALE_LINEAR},
 	{DAYS,.days = {QS_SCALE_LOG,.days = 2}},

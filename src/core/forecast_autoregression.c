@@ -228,8 +228,6 @@ choose_lags(const QsAutoregressionPlan *plan, QsSeasons seasons, int count,
 		n = add_lags(lags, n, 6 * day - 1, 6 * day + 1, longest);
 	}
 	n = add_lags(lags, n, week - 2, week + 2, longest);
-	if (plan->two_weeks)
-		n = add_lags(lags, n, 2 * week, 2 * week + 1, longest);
 	return n > 0 ? n : few_lags(lags, seasons);
 }
 

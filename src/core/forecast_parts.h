@@ -123,7 +123,6 @@ typedef struct QsAutoregressionPlan
 {
 	QsScale		scale;
 	int			harmonics;
-	bool		two_weeks;
 	bool		many;			/* the longer list of lags */
 	bool		further_days;	/* and those around three and six days ago */
 } QsAutoregressionPlan;

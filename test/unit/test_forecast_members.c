@@ -31,14 +31,12 @@ typedef struct Vector
 
 static const int vector_steps[3] = {0, 23, 47};
 
-#define MEMBERS	19
+#define MEMBERS	17
 
 static const Vector members_of_400[MEMBERS] = {
 	{{146.866094235, 119.546124285, 80.3373129625}},
 	{{148.767312207, 121.633836471, 81.4914371077}},
-	{{146.984301585, 119.629769174, 80.3429020037}},
 	{{151.32769319, 118.637662338, 84.5899972511}},
-	{{151.430305359, 120.531477413, 85.0943745954}},
 	{{151.52053112, 120.574747526, 85.1043805816}},
 	{{144.540176948, 119.176513542, 80.8495252252}},
 	{{148.708766453, 122.044343824, 82.199530723}},
@@ -58,9 +56,7 @@ static const Vector members_of_400[MEMBERS] = {
 static const Vector members_of_800[MEMBERS] = {
 	{{240.700044211, 271.301435919, 312.646064334}},
 	{{241.213588484, 270.421234364, 313.6031659}},
-	{{238.383000739, 263.934687653, 309.780632319}},
 	{{235.768119177, 258.124280327, 312.232550512}},
-	{{236.262710097, 259.299925849, 298.939565148}},
 	{{236.204595247, 259.431141593, 299.008176926}},
 	{{240.697477703, 270.534013925, 311.950907568}},
 	{{240.880109256, 268.406330203, 311.015111004}},
@@ -85,54 +81,51 @@ ask_member(QsForecastRoom *room, int member, const double *values, int count,
 	static const QsAutoregressionPlan plans[MEMBERS] = {
 		[0] = {QS_SCALE_LOG,.harmonics = 6,.many = true},
 		[1] = {QS_SCALE_ROOT,.harmonics = 0},
-		[2] = {QS_SCALE_LOG,.harmonics = 3,.two_weeks = true},
-		[6] = {QS_SCALE_LOG,.harmonics = 3,.many = true,.further_days = true},
-		[7] = {QS_SCALE_LINEAR,.harmonics = 6,.many = true}
+		[4] = {QS_SCALE_LOG,.harmonics = 3,.many = true,.further_days = true},
+		[5] = {QS_SCALE_LINEAR,.harmonics = 6,.many = true}
 	};
 	static const QsScale scales[MEMBERS] = {
-		[4] = QS_SCALE_ROOT,
-		[5] = QS_SCALE_LOG,
-		[8] = QS_SCALE_LINEAR
+		[3] = QS_SCALE_LOG,
+		[6] = QS_SCALE_LINEAR
 	};
 	static const QsDaysPlan days[MEMBERS] = {
-		[10] = {QS_SCALE_LOG,.days = 2},
-		[11] = {QS_SCALE_LINEAR,.days = 1},
-		[12] = {QS_SCALE_LOG,.days = 2,.from_yesterday = true}
+		[8] = {QS_SCALE_LOG,.days = 2},
+		[9] = {QS_SCALE_LINEAR,.days = 1},
+		[10] = {QS_SCALE_LOG,.days = 2,.from_yesterday = true}
 	};
 	static const QsSpectrumPlan spectra[MEMBERS] = {
-		[13] = {QS_SCALE_LOG, QS_WITHOUT_NOTHING},
-		[14] = {QS_SCALE_LINEAR, QS_WITHOUT_NOTHING},
-		[15] = {QS_SCALE_LINEAR, QS_WITHOUT_YESTERDAY},
-		[16] = {QS_SCALE_LOG, QS_WITHOUT_WEEK},
-		[17] = {QS_SCALE_LINEAR, QS_WITHOUT_WEEK}
+		[11] = {QS_SCALE_LOG, QS_WITHOUT_NOTHING},
+		[12] = {QS_SCALE_LINEAR, QS_WITHOUT_NOTHING},
+		[13] = {QS_SCALE_LINEAR, QS_WITHOUT_YESTERDAY},
+		[14] = {QS_SCALE_LOG, QS_WITHOUT_WEEK},
+		[15] = {QS_SCALE_LINEAR, QS_WITHOUT_WEEK}
 	};
 
 	switch (member)
 	{
-		case 3:
+		case 2:
 			return qs_forecast_by_differences(room, hourly, 168, values,
 											  count, AHEAD, result);
-		case 9:
+		case 7:
 			return qs_forecast_by_differences(room, hourly, 24, values, count,
 											  AHEAD, result);
-		case 4:
-		case 5:
-		case 8:
+		case 3:
+		case 6:
 			return qs_forecast_by_smoothing(room, hourly, scales[member],
 											values, count, AHEAD, result);
+		case 8:
+		case 9:
 		case 10:
-		case 11:
-		case 12:
 			return qs_forecast_by_days(room, hourly, &days[member], values,
 									   count, AHEAD, result);
+		case 11:
+		case 12:
 		case 13:
 		case 14:
 		case 15:
-		case 16:
-		case 17:
 			return qs_forecast_by_spectrum(room, hourly, &spectra[member],
 										   values, count, AHEAD, result);
-		case 18:
+		case 16:
 			return qs_forecast_by_weeks(room, hourly, values, count, AHEAD,
 										result);
 		default:
