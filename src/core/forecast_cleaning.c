@@ -3,8 +3,8 @@
  *		Takes out of a history what would spoil a forecast: gaps and outliers.
  *
  * What a value should have been is the median of the same hour on the days
- * around it, moved to the level of its own day.  What is missing gets that;
- * so does a value that is absurdly far from it, unless its neighbours agree
+ * around it, moved to the level of its own day, and a little further to where
+ * the values beside it lie.  What is missing gets that; so does a value that is absurdly far from it, unless its neighbours agree
  * with it, for a change of level is no outlier, or other days have the same
  * at that time, for a job that runs now and then is none either.
  *-------------------------------------------------------------------------
@@ -28,6 +28,9 @@
 #define RECURS_AT_LEAST		2
 #define RECURS_AT_MOST		4
 #define PEERS				8
+/* How much of what is true of a value's neighbour is true of itself. */
+#define LIKE_ITS_NEIGHBOUR	0.8
+#define FURTHEST_NEIGHBOUR	40		/* of which nearly nothing is true of it */
 
 /* Days to the values of the same hour that are compared with. */
 static const int peer_days[PEERS] = {-3, -2, -1, 1, 2, 3, -7, 7};
@@ -272,6 +275,37 @@ expect(QsArena *arena, QsSeasons seasons, const double *x, int count,
 	return true;
 }
 
+/*
+ * How far the nearest values to either side that stay lie from what they
+ * should have been: the nearer one says more, and less from further away.
+ */
+static double
+beside(const double *x, const double *expected, const bool *replace,
+	   int count, int t)
+{
+	double		sum = 0;
+	double		total = 0;
+
+	for (int side = -1; side <= 1; side += 2)
+	{
+		int			at = t + side;
+		int			distance = 1;
+
+		while (at >= 0 && at < count && replace[at] &&
+			   distance < FURTHEST_NEIGHBOUR)
+		{
+			at += side;
+			distance++;
+		}
+		if (at < 0 || at >= count || replace[at])
+			continue;
+		sum += pow(LIKE_ITS_NEIGHBOUR, distance) * (x[at] - expected[at]) /
+			distance;
+		total += 1.0 / distance;
+	}
+	return total > 0 ? sum / total : 0;
+}
+
 bool
 qs_forecast_clean(QsArena *arena, QsSeasons seasons, double *values,
 				  int count, int *missing, int *replaced)
@@ -300,7 +334,8 @@ qs_forecast_clean(QsArena *arena, QsSeasons seasons, double *values,
 		if (!replace[t])
 			continue;
 		*replaced += !isnan(values[t]);
-		values[t] = exp(expected[t]);
+		values[t] = exp(expected[t] +
+						beside(x, expected, replace, count, t));
 	}
 	return true;
 }
