@@ -20,17 +20,20 @@
 
 /*
  * Far less than at this time yesterday, where yesterday was worth speaking of:
- * the users cannot reach us, and will all come at once.  After four hours it
- * is taken for the new normal.
+ * the users cannot reach us, and will all come at once.  A moment in which
+ * there was little yesterday, too, does not end it.  After four hours it is
+ * taken for the new normal.
  */
 static bool
 is_outage(QsPredictionGuard *guard, const QsGuardInput *input)
 {
 	bool		was = guard->outage_ticks > 0;
+	double		then = was ? fmax(input->yesterday, input->floor_load) :
+		input->yesterday;
 	bool		is = isnan(input->newest) ? was :
-		input->newest < OUTAGE_SHARE * input->yesterday;
+		input->newest < OUTAGE_SHARE * then;
 
-	if (!is || !(input->yesterday > input->floor_load))
+	if (!is || !(was || then > input->floor_load))
 	{
 		guard->outage_ticks = 0;
 		return false;

@@ -374,11 +374,35 @@ an_outage_forbids_shrinking_for_four_hours(void **state)
 	assert_true(look(&guard, predictor, 3, 10).may_shrink);
 	assert_true(look(&guard, predictor, 90, 10).may_shrink);
 	assert_false(look(&guard, predictor, 3, 10).may_shrink);
-	/* where the usual load is below what the minimum carries, none is */
+	/* where the usual load is below what the minimum carries, none begins */
+	assert_true(look(&guard, predictor, 90, 10).may_shrink);
 	assert_true(look(&guard, predictor, 3, 500).may_shrink);
 	/* no data is not an outage of the load */
 	assert_true(look(&guard, predictor, NAN, 10).may_shrink);
 	free(predictor);
+}
+
+static void
+a_moment_of_little_load_yesterday_ends_no_outage(void **state)
+{
+	QsPredictionGuard guard = {0};
+	QsGuardInput input = {.tick_seconds = 300, .newest = 3, .yesterday = 100,
+	.floor_load = 10, .upper = 100, .largest = 100};
+
+	(void) state;
+	assert_false(qs_prediction_guard(&guard, &input).may_shrink);
+	input.yesterday = 2;
+	input.newest = 2;
+	assert_false(qs_prediction_guard(&guard, &input).may_shrink);
+	input.yesterday = NAN;
+	assert_false(qs_prediction_guard(&guard, &input).may_shrink);
+	input.newest = NAN;
+	assert_false(qs_prediction_guard(&guard, &input).may_shrink);
+	/* what the minimum is there for does */
+	input.newest = 8;
+	assert_true(qs_prediction_guard(&guard, &input).may_shrink);
+	input.newest = 2;
+	assert_true(qs_prediction_guard(&guard, &input).may_shrink);
 }
 
 static void
@@ -534,6 +558,7 @@ main(void)
 		cmocka_unit_test(another_unit_of_the_load_changes_little),
 		cmocka_unit_test(the_upper_value_is_exceeded_as_often_as_asked),
 		cmocka_unit_test(an_outage_forbids_shrinking_for_four_hours),
+		cmocka_unit_test(a_moment_of_little_load_yesterday_ends_no_outage),
 		cmocka_unit_test(a_predictor_is_trusted_once_it_has_learned),
 		cmocka_unit_test(a_predictor_that_loses_is_left_out_until_it_recovers),
 		cmocka_unit_test(what_is_far_beyond_history_is_not_believed),
