@@ -90,6 +90,20 @@ FROM qpsscale.recorded_load(:web, '2026-01-01', '2026-02-01', '1 minute') r,
 	LATERAL qpsscale_backtest_report(r.load, '{"target_qps": 50}', r.started_at) mine,
 	LATERAL qpsscale_backtest_report(:web, since => '2026-01-01', until => '2026-02-01') its;
 
+-- two hours without users, who then all come at once: little of the hour after it is lost
+SELECT mode, lost < 2.7 AS hardly_any, lost > 10 AS much
+FROM (VALUES ('enabled'), ('off')) modes (mode),
+	LATERAL (
+		SELECT 100 * sum(greatest(t.load - 50 * t.in_service, 0)) / sum(t.load) AS lost
+		FROM (SELECT array_agg(CASE WHEN m BETWEEN 13801 AND 13920 THEN 0
+				ELSE (1000 + 800 * sin(2 * pi() * m / 1440) + m % 7)
+					* CASE WHEN m BETWEEN 13921 AND 13980 THEN 1.4 ELSE 1 END END ORDER BY m) AS load
+			FROM generate_series(1, 14100) m) l,
+			LATERAL qpsscale_backtest_ticks(l.load, format('{"target_qps": 50, "boot_seconds": 300, "prediction_mode": %s}', to_json(mode))::jsonb) t
+		WHERE t.at > '2001-01-01 00:00Z'::timestamptz + interval '13919 minutes'
+			AND t.at <= '2001-01-01 00:00Z'::timestamptz + interval '13979 minutes') hour_after
+ORDER BY mode;
+
 -- as one document, and as a proposal, which changes nothing
 SELECT r -> 'ticks' AS ticks, r -> 'missing' AS missing, r ->> 'scored_from' AS scored_from,
 	(SELECT string_agg(k, ' ' ORDER BY k COLLATE "C") FROM jsonb_object_keys(r -> 'policies') k) AS policies

@@ -125,6 +125,39 @@ is_nothing(const QsThought *t, const QsPredicted *predicted)
 }
 
 /*
+ * After so long without any load, or next to none where there was much
+ * yesterday: as many as at this time yesterday, since all users may return at
+ * once.  QS_UNKNOWN: it is not so.
+ */
+#define PATIENCE_S		(15 * 60)
+#define NEXT_TO_NOTHING	0.02
+
+static int
+of_yesterday(const QsThought *t)
+{
+	const QsPredicted *predicted = t->history->predicted;
+	bool		cut_off;
+
+	if (predicted == NULL || !predicted->steers ||
+		t->policy->mode != QS_MODE_DYNAMIC || !(predicted->yesterday >= 0) ||
+		!qs_is_positive(predicted->per_instance))
+		return QS_UNKNOWN;
+	cut_off = !predicted->may_shrink && predicted->outage_s >= PATIENCE_S &&
+		predicted->newest <= NEXT_TO_NOTHING * predicted->yesterday;
+	if (predicted->missing_s < PATIENCE_S && !cut_off)
+		return QS_UNKNOWN;
+	return qs_optimal_instances(predicted->yesterday,
+								predicted->per_instance);
+}
+
+/* The mean of a window, or of what was learned, may lag behind a sudden rise. */
+static double
+at_least_newest(const QsPredicted *predicted, double upper)
+{
+	return upper >= 0 && predicted->newest > upper ? predicted->newest : upper;
+}
+
+/*
  * What is foreseen by the time that instances ordered now serve.  While that
  * cannot be believed, headroom on the newest load takes its place.  Never less
  * than what the load asks for as it is: this only adds a proposal.
@@ -134,9 +167,10 @@ foresee(QsThought *t, Best *best)
 {
 	const QsPredicted *predicted = t->history->predicted;
 	bool		trusted = predicted->trust == QS_TRUST_FULL;
-	double		load = trusted ? predicted->upper_grow :
+	double		load = trusted ? at_least_newest(predicted, predicted->upper_grow) :
 		predicted->newest / QS_HEADROOM_TARGET;
 	const char *source = trusted ? "prediction" : "headroom";
+	int			yesterday = of_yesterday(t);
 	int			instances;
 
 	if (t->policy->mode != QS_MODE_DYNAMIC || !(load >= 0) ||
@@ -144,6 +178,12 @@ foresee(QsThought *t, Best *best)
 		return;
 	instances = is_nothing(t, predicted) ? 0 :
 		qs_optimal_instances(load, predicted->per_instance);
+	if (yesterday > instances)
+	{
+		instances = yesterday;
+		load = predicted->yesterday;
+		source = "yesterday";
+	}
 	t->decision->foreseen =
 		qs_limits_apply(&t->limits, instances > best->instances ? instances :
 						best->instances, NULL, NULL);
@@ -211,6 +251,7 @@ heed_prediction(QsThought *t)
 {
 	const QsPredicted *predicted = t->history->predicted;
 	int			base = t->decision->base;
+	double		load;
 	int			keep;
 	int			to;
 
@@ -222,9 +263,9 @@ heed_prediction(QsThought *t)
 	if (predicted->trust != QS_TRUST_FULL || !(predicted->upper_shrink >= 0) ||
 		!qs_is_positive(predicted->per_instance) || is_nothing(t, predicted))
 		return;
+	load = at_least_newest(predicted, predicted->upper_shrink);
 	keep = qs_limits_apply(&t->limits,
-						   qs_optimal_instances(predicted->upper_shrink,
-												predicted->per_instance),
+						   qs_optimal_instances(load, predicted->per_instance),
 						   NULL, NULL);
 	if (keep <= t->target)
 		return;
@@ -391,23 +432,6 @@ think_with_data(QsThought *t, const QsLoadProposal *qps, QsReason data,
 	else
 		shrink(t, &best, qps != NULL, data, advice);
 	observe(t, &best, data == QS_NO_REASON && advice->hold == QS_NO_REASON);
-}
-
-/* After so long without any load: as many as at this time yesterday. */
-#define PATIENCE_S	(15 * 60)
-
-static int
-of_yesterday(const QsThought *t)
-{
-	const QsPredicted *predicted = t->history->predicted;
-
-	if (predicted == NULL || !predicted->steers ||
-		t->policy->mode != QS_MODE_DYNAMIC ||
-		predicted->missing_s < PATIENCE_S || !(predicted->yesterday >= 0) ||
-		!qs_is_positive(predicted->per_instance))
-		return QS_UNKNOWN;
-	return qs_optimal_instances(predicted->yesterday,
-								predicted->per_instance);
 }
 
 /*

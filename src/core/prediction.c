@@ -291,6 +291,7 @@ qs_prediction_tell(const QsPrediction *prediction, QsPredicted *predicted)
 	memset(predicted, 0, sizeof(*predicted));
 	predicted->trust = (QsPredictionTrust) prediction->trust;
 	predicted->may_shrink = !prediction->outage;
+	predicted->outage_s = prediction->guard.outage_ticks * prediction->tick_s;
 	predicted->newest = prediction->newest;
 	predicted->upper_grow =
 		qs_violation_target_upper(&prediction->target, predictor,

@@ -60,6 +60,7 @@ typedef struct QsPredicted
 	bool		steers;			/* false: it is recorded, and changes nothing */
 	QsPredictionTrust trust;
 	bool		may_shrink;		/* false: this looks like an outage */
+	int			outage_s;		/* so long it has */
 	double		newest;			/* load; of the newest tick, unless the caller
 								 * knows a newer one; NAN = unknown */
 	double		upper_grow;		/* load; NAN = not learned yet */

@@ -136,6 +136,7 @@ static const Word given_words[] = {
 	{"steers", FLAG, IN(predicted.steers)},
 	{"trust", COUNT, IN(predicted.trust)},
 	{"may_shrink", FLAG, IN(predicted.may_shrink)},
+	{"cut_off", COUNT, IN(predicted.outage_s)},
 	{"tick_load", NUMBER, IN(predicted.newest)},
 	{"will_be", NUMBER, IN(predicted.upper_grow)},
 	{"will_stay", NUMBER, IN(predicted.upper_shrink)},
