@@ -80,9 +80,10 @@ is_plan_within_bounds(const QsBacktestPlan *plan, QsError *error)
 							"a backtest needs 1 to %d ticks",
 							QS_BACKTEST_MAX_TICKS);
 	if (!(plan->per_instance > 0) || !isfinite(plan->per_instance) ||
-		!(plan->tick_seconds > 0) || !isfinite(plan->tick_seconds))
+		!(plan->tick_seconds >= 1) ||
+		plan->tick_seconds > QS_BACKTEST_MAX_TICK)
 		return qs_error_set(error, QS_ERROR_TERMINAL, "plan",
-							"capacity and tick must be above zero");
+							"capacity must be above zero, and a tick 1 s to a day");
 	if (plan->boot_ticks < 0 || plan->boot_ticks > QS_BACKTEST_MAX_BOOT ||
 		plan->delay_ticks < 0 || plan->delay_ticks > QS_BACKTEST_MAX_BOOT)
 		return qs_error_set(error, QS_ERROR_TERMINAL, "plan",

@@ -24,6 +24,7 @@
 #include "core/violation_target.h"
 
 #define QS_BACKTEST_MAX_TICKS	2000000
+#define QS_BACKTEST_MAX_TICK	86400	/* seconds */
 #define QS_BACKTEST_MAX_BOOT	1000	/* ticks */
 #define QS_BACKTEST_MAX_FLEET	100000	/* instances */
 
@@ -31,7 +32,7 @@ typedef struct QsBacktestPlan
 {
 	const double *loads;		/* one per tick, NAN = missing */
 	int			count;
-	double		tick_seconds;
+	double		tick_seconds;	/* 1 .. 86400 */
 	int			scored_from;	/* the ticks before are seen, but not scored */
 	double		per_instance;	/* load that one instance carries, > 0 */
 	int			boot_ticks;

@@ -586,12 +586,12 @@ plans_out_of_bounds_are_refused(void **state)
 	QsArena    *arena = qs_arena_new(1024 * 1024);
 	QsRule		rule = qs_rule(QS_RULE_CEIL, 0.8);
 	QsBacktestPlan good = plan_of(10, 0);
-	QsBacktestPlan refused[8];
+	QsBacktestPlan refused[10];
 	QsBacktest	result;
 	QsError		error;
 
 	good.scored_from = 0;
-	for (int i = 0; i < 8; i++)
+	for (int i = 0; i < 10; i++)
 		refused[i] = good;
 	refused[0].count = 0;
 	refused[1].per_instance = 0;
@@ -602,7 +602,9 @@ plans_out_of_bounds_are_refused(void **state)
 	refused[5].max = 4;
 	refused[6].scored_from = 10;
 	refused[7].delay_ticks = QS_BACKTEST_MAX_BOOT + 1;
-	for (int i = 0; i < 8; i++)
+	refused[8].tick_seconds = 7e37;
+	refused[9].tick_seconds = 1e-300;
+	for (int i = 0; i < 10; i++)
 		assert_false(qs_backtest(&refused[i], qs_rule_wants, &rule, 2, arena,
 								 NULL, &result, &error));
 	assert_true(qs_backtest(&good, qs_rule_wants, &rule, 2, arena, NULL,
