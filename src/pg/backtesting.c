@@ -433,26 +433,51 @@ is_asked_for(ArrayType *names, const char *name)
 	return false;
 }
 
+/* One of reactive and predictive is the policy as it is. */
+static bool
+is_policy(const Play *play, const Player *player)
+{
+	bool		predicts = play->group->prediction.mode == PREDICTION_ENABLED;
+
+	return player->by == BY_POLICY ||
+		player->by == (predicts ? BY_PREDICTIVE_POLICY : BY_REACTIVE_POLICY);
+}
+
+static QsBacktestMetrics
+metrics_of(const Play *play, const Player *player)
+{
+	QsBacktest	result;
+	QsArena    *arena = play_one(play, player, &result);
+
+	qs_arena_free(arena);
+	return result.metrics;
+}
+
 /* ... and the names of those who play; NULL: all. */
 Datum
 qpsscale_play(PG_FUNCTION_ARGS)
 {
 	ArrayType  *names = PG_ARGISNULL(9) ? NULL : PG_GETARG_ARRAYTYPE_P(9);
+	bool		played = false;
+	QsBacktestMetrics of_policy;
+	QsBacktestMetrics metrics;
 	Play		play;
 
 	read_play(fcinfo, &play);
 	InitMaterializedSRF(fcinfo, 0);
 	for (size_t i = 0; i < lengthof(players); i++)
 	{
-		QsBacktestMetrics metrics;
-		QsBacktest	result;
-		QsArena    *arena;
-
 		if (!is_asked_for(names, players[i].name))
 			continue;
-		arena = play_one(&play, &players[i], &result);
-		metrics = result.metrics;
-		qs_arena_free(arena);
+		if (!is_policy(&play, &players[i]))
+			metrics = metrics_of(&play, &players[i]);
+		else
+		{
+			if (!played)
+				of_policy = metrics_of(&play, &players[i]);
+			played = true;
+			metrics = of_policy;
+		}
 		put_metrics((ReturnSetInfo *) fcinfo->resultinfo, &players[i],
 					&metrics);
 	}
