@@ -4332,9 +4332,11 @@ BEGIN
 		pg_catalog.string_agg(' ' || qpsscale.say_intervention(r), '' ORDER BY r.id)
 	INTO interventions, said_interventions
 	FROM qpsscale.interventions_at(group_id, moment) r;
+	-- no decision is made of what could not be read of the past
 	SELECT * INTO f FROM qpsscale.errors r
 	WHERE r.resource_group_id = group_id AND r.occurred_at <= moment
 		AND r.occurred_at >= COALESCE(e.evaluated_at, moment)
+		AND r.source <> 'history'
 	ORDER BY r.id DESC LIMIT 1;
 
 	IF n.id IS NOT NULL THEN

@@ -165,6 +165,8 @@ wait_for($node, "SELECT $known_to_the_end FROM qpsscale.state WHERE resource_gro
 ticks(3, 'the worker goes on');
 is(sql("SELECT count(*) FROM qpsscale.state WHERE consecutive_errors > 0 OR last_error <> ''"),
 	'0', 'and no group has failed by it');
+unlike(sql("SELECT summary || details FROM qpsscale_why($id{d})"), qr/of the past/,
+	'nor is it why anything was decided');
 is(sql("SELECT count(*) FROM @{[ past_of($id{e}) ]} WHERE load IS NOT NULL"), '0',
 	'nothing is known of what was not answered');
 
